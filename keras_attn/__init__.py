@@ -11,7 +11,7 @@ _VERBS = {
     "scan": "keras_attn.data.audit",
     "split": "keras_attn.data.splits",
     "prepare": "keras_attn.data.records",
-    "features": "keras_attn.data.features",
+    "features": "keras_attn.extraction",
     "train": "keras_attn.training",
     "evaluate": "keras_attn.evaluation",
     "predict": "keras_attn.prediction",

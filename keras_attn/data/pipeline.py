@@ -1,0 +1,129 @@
+"""The one place that orders tf.data calls: from an index of clips to batches.
+
+    index (example, start, seed) -> order -> read -> decode the sampled frames -> transform -> batch -> prefetch
+
+Integers are ordered before anything is read, so that skipping to a position costs nothing and is
+exact; order and augmentation are functions of (seed, epoch, example), so that two runs see the same
+batches whatever the number of threads.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_attn.data import sampling, transforms
+
+SEQUENCE_FEATURES = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video that is ready to be read: a record, or an array of features."""
+
+    id: str
+    path: str
+    frames: int
+    label: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipIndex:
+    """Every clip of a set of videos, as parallel arrays with one row a clip."""
+
+    paths: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.starts)
+
+
+def clip_index(videos: list[Video], frames: int, stride: int) -> ClipIndex:
+    """List the windows of each video (see `sampling.window_starts`), in the order given."""
+    starts = [sampling.window_starts(video.frames, frames, stride) for video in videos]
+    counts = [len(some) for some in starts]
+
+    def repeated(values):
+        return np.repeat(np.array(values), counts)
+
+    return ClipIndex(
+        paths=repeated([video.path for video in videos]),
+        starts=np.concatenate(starts).astype("int32"),
+        lengths=repeated([video.frames for video in videos]).astype("int32"),
+        labels=repeated([video.label for video in videos]).astype("int32"),
+    )
+
+
+def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0, steps=()):
+    """Batches `(inputs, labels)` of one epoch.
+
+    `read` turns an example (`path`, `start`, `length`, `label`, `seed`) into one that also holds
+    `video` or `features`; each of `steps` maps an example to an example. Without a `seed` the clips
+    come in the order of the index. `skip` batches are left out without being read.
+    """
+    count = len(index)
+    order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
+    order = order[skip * batch_size :]
+    seeds = sampling.example_seeds(count, seed or 0, epoch)
+    columns = dataclasses.asdict(index) | {"seeds": seeds}
+    names = {"paths": "path", "starts": "start", "lengths": "length", "labels": "label"}
+    dataset = tf.data.Dataset.from_tensor_slices(
+        {names.get(key, "seed"): column[order] for key, column in columns.items()}
+    )
+    for step in (read, *steps, _split):
+        dataset = dataset.map(step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size).prefetch(2)
+
+
+def _split(example):
+    inputs = {key: example[key] for key in ("video", "features") if key in example}
+    return inputs, example["label"]
+
+
+def read_record(frames: int, size: int, augment=()):
+    """A reader of records: decode only the frames of the clip, augment, squeeze to `size`."""
+
+    def read(example):
+        encoded = encoded_frames(tf.io.read_file(example["path"]))
+        chosen = tf.gather(encoded, _window(example, frames))
+        video = tf.map_fn(_decode, chosen, fn_output_signature=tf.uint8)
+        example = {**example, "video": video}
+        for transform in augment:
+            example = transform(example)
+        video = transforms.squeeze(example["video"], size)
+        return {**example, "video": tf.ensure_shape(video, (frames, size, size, 3))}
+
+    return read
+
+
+def encoded_frames(serialized):
+    """The JPEG strings `(n,)` of a serialised record."""
+    _, sequences = tf.io.parse_single_sequence_example(
+        serialized, sequence_features=SEQUENCE_FEATURES
+    )
+    return sequences["image/encoded"]
+
+
+def _decode(encoded):
+    return tf.io.decode_jpeg(encoded, channels=3)
+
+
+def _window(example, frames):
+    return tf.minimum(example["start"] + tf.range(frames), example["length"] - 1)
+
+
+def read_features(frames: int, shape: tuple[int, ...]):
+    """A reader of feature files: copy one window of a memory-mapped `(n, *shape)` float16 array."""
+
+    def window(path, start, length):
+        array = np.load(path.decode(), mmap_mode="r", allow_pickle=False)
+        return array[sampling.window_indices(start, length, frames)]
+
+    def read(example):
+        arguments = [example[key] for key in ("path", "start", "length")]
+        features = tf.numpy_function(window, arguments, tf.float16, stateful=False)
+        return {**example, "features": tf.ensure_shape(features, (frames, *shape))}
+
+    return read

@@ -1,0 +1,106 @@
+"""What a training run or an evaluation reads: the parts of a data folder, as features or frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_attn.data import catalog, pipeline, records
+from keras_attn.data.features import FeatureStore
+from keras_attn.data.pipeline import ClipIndex, Video
+from keras_attn.errors import DataError, UsageError
+from keras_attn.files import sha256
+
+
+@dataclass(frozen=True)
+class Source:
+    """The videos of each part of a data folder, and how their clips are read.
+
+    `feature_shape (h, w, C)`, `backbone_weights` (a path) and `provenance` are those of the cached
+    features; without them the source reads frames.
+    """
+
+    data: Path
+    classes: list[str]
+    parts: dict[str, list[Video]]
+    clips_settings: object
+    fold: int | None
+    provenance: dict
+    feature_shape: tuple[int, ...] | None = None
+    backbone_weights: Path | None = None
+
+    def clips(self, part: str) -> ClipIndex:
+        settings = self.clips_settings
+        return pipeline.clip_index(self.parts[part], settings.frames, settings.stride)
+
+    def reader(self, augment=()):
+        settings = self.clips_settings
+        if self.feature_shape:
+            return pipeline.read_features(settings.frames, self.feature_shape)
+        return pipeline.read_record(settings.frames, settings.size, augment)
+
+    def facts(self) -> dict:
+        """What a run records of its data, to refuse other data later."""
+        return {
+            "classes": self.classes,
+            "data": str(self.data.resolve()),
+            "fold": self.fold,
+            "split_sha256": sha256(self.data / "split.csv"),
+            "videos": {part: len(videos) for part, videos in self.parts.items()},
+            "input": self.provenance,
+        }
+
+
+def open_source(data, recipe, fold: int | None = None) -> Source:
+    """Open the data folder `data` for `recipe` (its `input`, `backbone` and `clips`).
+
+    Raises `DataError` when the split, records or features are missing, damaged, or made otherwise.
+    """
+    data = Path(data)
+    classes = catalog.read_classes(data)
+    labels = part_labels(data, fold)
+    known = {key: label for part in labels.values() for key, label in part.items()}
+    shape = weights = None
+    if recipe.input == "features":
+        store = FeatureStore(data, recipe.backbone, recipe.clips.size)
+        provenance = store.check({"backbone": recipe.backbone, "size": recipe.clips.size})
+        shape, weights = tuple(provenance["shape"]), store.weights_path
+        videos = {video.id: video for video in store.videos(known)}
+    else:
+        provenance = records.read_provenance(data)
+        videos = {
+            row.id: Video(row.id, str(row.path), row.frames, row.label)
+            for row in records.read_index(data)
+        }
+    missing = [key for key in known if key not in videos]
+    if missing:
+        raise DataError(
+            f"{data}: {len(missing)} of {len(known)} videos of the split are not prepared, the first "
+            f"is {missing[0]}. Run: keras-attn prepare --data {data}"
+        )
+    parts = {part: [videos[key] for key in some] for part, some in labels.items()}
+    return Source(data, classes, parts, recipe.clips, fold, provenance, shape, weights)
+
+
+def part_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:
+    """For each part of the split: video id -> label. With `fold`: that fold is the test part."""
+    data = Path(data)
+    classes = catalog.read_classes(data)
+    rows = {row.id: row for row in catalog.read_manifest(data) if row.usable}
+    parts: dict[str, dict[str, int]] = {}
+    assigned = catalog.read_split(data)
+    folded = all(part.isdigit() for part in assigned.values())
+    _check_fold(data, fold, sorted(set(assigned.values())), folded)
+    for key, part in assigned.items():
+        if key not in rows:
+            raise DataError(f"{data}/split.csv: {key} is not a usable video of manifest.csv")
+        part = ("test" if int(part) == fold else "train") if folded else part
+        parts.setdefault(part, {})[key] = classes.index(rows[key].labels)
+    return parts
+
+
+def _check_fold(data, fold, names, folded):
+    if folded and (fold is None or str(fold) not in names):
+        raise UsageError(
+            f"{data}: the split has folds {', '.join(names)}; say which is held out with --fold"
+        )
+    if not folded and fold is not None:
+        raise UsageError(f"{data}: the split has parts {', '.join(names)}, not folds; drop --fold")

@@ -1,0 +1,103 @@
+"""Run a backbone over prepared videos once, so that training need not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
+from keras_attn.data import pipeline, records, transforms
+from keras_attn.data.features import FeatureStore
+from keras_attn.errors import UsageError
+from keras_attn.files import staging
+
+
+@dataclass(frozen=True)
+class FeaturesSummary:
+    """How many videos got features now (`written`) or had them (`kept`)."""
+
+    folder: Path
+    written: int
+    kept: int
+    frames: int
+    shape: tuple[int, ...]
+
+    def lines(self) -> list[str]:
+        total = self.written + self.kept
+        height, width, channels = self.shape
+        return [
+            f"{total} videos = {self.written} written + {self.kept} kept",
+            f"{self.frames} frames of {height}x{width}x{channels} float16 in {self.folder}",
+        ]
+
+    def as_dict(self) -> dict:
+        return {**vars(self), "folder": str(self.folder), "shape": list(self.shape)}
+
+
+def features(
+    data,
+    backbone: str = "inception_v3",
+    *,
+    weights: str | None = "imagenet",
+    size: int | None = None,
+    batch_size: int = 32,
+    progress=None,
+) -> FeaturesSummary:
+    """Write the feature maps of every frame of every record of `data`, as float16.
+
+    `size` is the input side in pixels, by default the backbone's own; `weights` are `"imagenet"`, a
+    path, or None for random ones. Videos that have their features are left alone. Raises
+    `DataError` when the folder holds features that were made in another way.
+    """
+    if backbone not in BACKBONES:
+        raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
+    entry = BACKBONES[backbone]
+    size = size or entry.size
+    keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again
+    model = build_backbone(backbone, size=size, weights=weights)
+    shape = tuple(model.output_shape[1:])
+    store = FeatureStore(data, backbone, size)
+    store.claim(
+        {
+            "backbone": backbone,
+            "endpoint": entry.endpoint,
+            "size": size,
+            "shape": list(shape),
+            "weights": str(weights),
+            "weights_sha256": weights_hash(model),
+            "preprocessing": entry.preprocessing,
+            "geometry": f"whole frame squeezed to {size} x {size}",
+            "records": records.read_provenance(data),
+        }
+    )
+    with staging(store.weights_path) as beside:
+        model.save_weights(beside)
+    rows = records.read_index(data)
+    written = 0
+    for done, row in enumerate(rows):
+        if not store.whole(row.id, row.frames):
+            store.write(row.id, _maps(model, row.path, size, batch_size), row.frames, shape)
+            written += 1
+        if progress:
+            progress(done + 1, len(rows), row.id)
+    store.write_index({row.id: row.frames for row in rows})
+    frames = sum(row.frames for row in rows)
+    return FeaturesSummary(store.folder, written, len(rows) - written, frames, shape)
+
+
+def _maps(model, path, size, batch_size):
+    """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut."""
+    encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(encoded)
+        .map(lambda jpeg: _picture(jpeg, size), num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(2)
+    )
+    for pictures in dataset:
+        yield model.predict_on_batch(pictures)
+
+
+def _picture(jpeg, size):
+    return transforms.squeeze(tf.io.decode_jpeg(jpeg, channels=3)[None], size)[0]

@@ -1,0 +1,141 @@
+"""Train a model by a recipe: resumable to the bit, with the time spent waiting for data shown."""
+
+import resource
+
+import keras
+import tensorflow as tf
+
+from keras_attn import runs
+from keras_attn.backbones import BACKBONES
+from keras_attn.data.source import open_source
+from keras_attn.errors import DataError, UsageError
+from keras_attn.files import staging, write_json
+from keras_attn.models import MODELS
+from keras_attn.models.base import swap_input
+from keras_attn.recipes import RECIPES, Recipe
+from keras_attn.training_loop import TrainingLoop
+
+
+def train(
+    recipe: Recipe | str,
+    data,
+    workdir,
+    *,
+    fold: int | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    progress=None,
+) -> runs.Run:
+    """Train by `recipe` on the data folder `data`; everything is written to `workdir`.
+
+    With `fold`, the videos of that fold are held out as the test part. A run that was stopped in
+    any way goes on with `resume=True` to bit-identical weights. `progress` is called with a
+    `Progress` after each step and with the history row (a dict) after each epoch. Raises
+    `UserError` for anything the user can mend, before the first step wherever possible.
+    """
+    recipe = _resolve(recipe)
+    _fix_randomness(recipe.seed)
+    source = open_source(data, recipe, fold)
+    _check_parts(recipe, source)
+    run = runs.start(workdir, recipe, source.facts(), resume)
+    if run.finished():
+        return run
+    with _precision(recipe):
+        model = _build(recipe, source)
+    loop = TrainingLoop(run, recipe, source, model, checkpoint_seconds, progress)
+    loop.fit()
+    _finish(run, source, model, loop.position)
+    return run
+
+
+def _resolve(recipe):
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise UsageError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe]
+    if recipe.model not in MODELS:
+        raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
+    if recipe.backbone not in BACKBONES:
+        raise UsageError(f"no backbone {recipe.backbone!r}; there are {', '.join(BACKBONES)}")
+    return recipe
+
+
+def _fix_randomness(seed):
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _check_parts(recipe, source):
+    if not source.parts.get("train"):
+        raise DataError(f"{source.data}: no training videos; make a split: keras-attn split")
+    if recipe.select == "best" and not source.parts.get("validation"):
+        raise UsageError(
+            "select=best needs a validation part, and the split has none; "
+            "use --set select=last or split with a validation share"
+        )
+
+
+class _precision:
+    """The dtype policy under which a model is built; the global one is put back afterwards."""
+
+    def __init__(self, recipe):
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        automatic = "mixed_float16" if on_gpu else "float32"
+        self.policy = automatic if recipe.precision == "auto" else recipe.precision
+
+    def __enter__(self):
+        self.before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.policy)
+
+    def __exit__(self, *error):
+        keras.config.set_dtype_policy(self.before)
+
+
+def _build(recipe, source):
+    model_class = MODELS[recipe.model]
+    frames = recipe.clips.frames
+    if recipe.input == "features":
+        shape, backbone = (frames, *source.feature_shape), {}
+    else:
+        shape = (frames, recipe.clips.size, recipe.clips.size, 3)
+        backbone = {"backbone": recipe.backbone, "backbone_weights": recipe.backbone_weights}
+    model = model_class(len(source.classes), input_shape=shape, **backbone, **recipe.arguments)
+    if recipe.input == "video":
+        model.get_layer("backbone").trainable = recipe.train_backbone
+    model.compile(
+        optimizer=keras.optimizers.Adam(
+            recipe.learning_rate,
+            gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile={"auto": "auto", "on": True, "off": False}[recipe.jit_compile],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _finish(run, source, model, position):
+    """Write the model as one file that takes video, then the results that say so."""
+    recipe = run.recipe
+    if recipe.select == "best":
+        model.load_weights(run.best)
+    if recipe.input == "features":
+        size = recipe.clips.size
+        model = swap_input(model, recipe.backbone, (recipe.clips.frames, size, size, 3))
+        model.get_layer("backbone").layer.load_weights(source.backbone_weights)
+    with staging(run.model) as beside:
+        model.save(beside)
+    results = run.facts | {
+        "epochs": position.epoch,
+        "history": position.history,
+        "seconds": round(position.seconds, 1),
+        "parameters": model.count_params(),
+        "peak_memory_gib": round(_peak_memory(), 2),
+    }
+    write_json(run.results, results)
+
+
+def _peak_memory():
+    """Largest resident memory of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

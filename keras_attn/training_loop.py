@@ -1,0 +1,165 @@
+"""The loop over epochs and steps: what is saved when, and how fast it goes.
+
+One optimiser step is one `train_on_batch`, so that the time spent waiting for data can be told from
+the time spent computing, and a checkpoint can be taken between any two steps.
+"""
+
+import csv
+import io
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+from keras_attn import checkpoint
+from keras_attn.data import pipeline, transforms
+from keras_attn.files import staging, write_atomic
+
+
+@dataclass
+class Position:
+    """How far a run has come, and what its callbacks would have to remember."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    history: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a running training, for a display."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    logs: dict[str, float]
+    clips_per_second: float
+    data_wait: float
+
+
+class TrainingLoop:
+    """The state of one training run in this process, and the loop over its epochs."""
+
+    def __init__(self, run, recipe, source, model, checkpoint_seconds, progress):
+        self.run, self.recipe, self.model = run, recipe, model
+        self.checkpoint_seconds = checkpoint_seconds
+        self.progress = progress or (lambda event: None)
+        augment = [
+            transform
+            for transform, wanted in (
+                (transforms.random_crop, recipe.random_crop),
+                (transforms.random_flip, recipe.flip),
+            )
+            if wanted
+        ]
+        self.read = source.reader(augment)
+        self.read_plain = source.reader()
+        self.clips = source.clips("train")
+        self.validation = source.clips("validation") if source.parts.get("validation") else None
+        self.steps = -(-len(self.clips) // recipe.batch_size)
+        self.position = Position()
+        if run.checkpoint.exists():
+            self._warm_up()
+            self.position = Position(**checkpoint.load(run.checkpoint, model))
+
+    def _warm_up(self):
+        """Make the metrics' variables exist, so that a checkpoint can fill them."""
+        first = pipeline.batches(self.clips, self.read_plain, 1).take(1)
+        self.model.evaluate(first, verbose=0)
+
+    def fit(self):
+        started = time.perf_counter() - self.position.seconds
+        try:
+            while self.position.epoch < self.recipe.epochs:
+                row = self._epoch(started)
+                self.position.seconds = time.perf_counter() - started
+                self._keep_best(row)
+                self.position.history.append(row)
+                self.position.epoch += 1
+                self.position.step = 0
+                self._save()
+                self.progress(row)
+        except KeyboardInterrupt:
+            self.position.seconds = time.perf_counter() - started
+            self._save()
+            raise
+
+    def _epoch(self, started):
+        """The rest of the present epoch; returns its row of the history."""
+        position, recipe = self.position, self.recipe
+        if position.step == 0:
+            self.model.reset_metrics()
+        dataset = pipeline.batches(
+            self.clips,
+            self.read,
+            recipe.batch_size,
+            seed=recipe.seed,
+            epoch=position.epoch,
+            skip=position.step,
+        )
+        begun = saved = time.perf_counter()
+        waited = clips = 0
+        iterator = iter(dataset)
+        while position.step < self.steps:
+            asked = time.perf_counter()
+            inputs, labels = next(iterator)
+            waited += time.perf_counter() - asked
+            self.model.train_on_batch(inputs, labels)
+            clips += len(labels)
+            position.step += 1
+            now = time.perf_counter()
+            speed, wait = clips / (now - begun), waited / (now - begun)
+            self.progress(self._progress(speed, wait))
+            if position.step < self.steps and now - saved >= self.checkpoint_seconds:
+                position.seconds = now - started
+                self._save()
+                saved = time.perf_counter()
+        row = {"epoch": position.epoch + 1, **self._logs()}
+        if self.validation:
+            row |= {f"val_{name}": value for name, value in self._validate().items()}
+        return row | ({"clips_per_second": speed, "data_wait": wait} if clips else {})
+
+    def _progress(self, speed, wait):
+        return Progress(
+            epoch=self.position.epoch + 1,
+            epochs=self.recipe.epochs,
+            step=self.position.step,
+            steps=self.steps,
+            logs=self._logs(),
+            clips_per_second=speed,
+            data_wait=wait,
+        )
+
+    def _logs(self):
+        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
+
+    def _validate(self):
+        dataset = pipeline.batches(self.validation, self.read_plain, self.recipe.batch_size)
+        return self.model.evaluate(dataset, verbose=0, return_dict=True)
+
+    def _keep_best(self, row):
+        """Keep the weights of the epoch with the best validation accuracy, the first among equals.
+
+        A run that is killed before the checkpoint that follows writes the same file once more.
+        """
+        accuracy = row.get("val_accuracy", -math.inf)
+        if self.recipe.select == "best" and accuracy > self.position.best:
+            self.position.best = accuracy
+            with staging(self.run.best) as beside:
+                self.model.save_weights(beside)
+
+    def _save(self):
+        checkpoint.save(self.run.checkpoint, self.model, asdict(self.position))
+        write_history(self.run.history, self.position.history)
+
+
+def write_history(path, rows: list[dict]) -> None:
+    """Write one line an epoch; a column that some epochs lack is empty there."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())

@@ -1,0 +1,149 @@
+"""Verify an exported SavedModel in a process that knows nothing of this package."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_attn.errors import UserError
+from keras_attn.files import staging
+from keras_attn.verification_process import read_request
+
+TOLERANCE = 1e-5
+LOADERS = ("tf.saved_model.load", "tf.compat.v1.saved_model.loader")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The largest absolute difference of each signature under each loader: (loader, signature)."""
+
+    path: Path
+    differences: dict[tuple[str, str], float]
+
+    @property
+    def passed(self) -> bool:
+        return all(difference <= TOLERANCE for difference in self.differences.values())
+
+    def at(self, path) -> "Verification":
+        return dataclasses.replace(self, path=Path(path))
+
+    def lines(self) -> list[str]:
+        return [
+            f"{loader}: {signature} differs by {difference:.1e}"
+            f"{'' if difference <= TOLERANCE else f', more than {TOLERANCE}'}"
+            for (loader, signature), difference in self.differences.items()
+        ]
+
+    def as_dict(self) -> dict:
+        rows = [
+            {"loader": loader, "signature": signature, "difference": difference}
+            for (loader, signature), difference in self.differences.items()
+        ]
+        return {"path": str(self.path), "passed": self.passed, "differences": rows}
+
+
+def verify(saved_model, *, run=None) -> Verification:
+    """Load an export with both loaders and compare every signature with the run's answers.
+
+    `saved_model` is a version folder, or a model folder (its highest version is taken). The
+    requests and expected answers are those that the export carries; with `run`, the answers are
+    computed anew from that run folder. Raises `UserError` when the folder holds no SavedModel,
+    carries no reference, or cannot be loaded.
+    """
+    folder = version_folder(saved_model)
+    if run is None:
+        return verify_folder(folder)
+    from keras_attn.recognition import load_recognizer
+
+    recognizer = load_recognizer(run)
+    answers = {
+        "serving_default": recognizer.answer_frames,
+        "explain": recognizer.answer_frames,
+        "jpeg_frames": recognizer.answer_jpegs,
+        "features": recognizer.answer_features,
+    }
+    reference = [
+        (name, request, {key: answers[name](request)[key].numpy() for key in expected})
+        for name, request, expected in read_reference(reference_path(folder))
+    ]
+    return verify_folder(folder, reference)
+
+
+def version_folder(saved_model) -> Path:
+    """The folder that holds `saved_model.pb`: the one given, or its highest version."""
+    path = Path(saved_model)
+    numbered = [p for p in path.iterdir() if p.name.isdigit()] if path.is_dir() else []
+    folder = max(numbered, key=lambda p: int(p.name)) if numbered else path
+    if not (folder / "saved_model.pb").exists():
+        raise UserError(f"{path}: holds no SavedModel (no saved_model.pb, no version folder)")
+    return folder
+
+
+def verify_folder(folder, reference=None) -> Verification:
+    """Verify one version folder against `reference`, by default the one that it carries."""
+    reference = read_reference(reference_path(folder)) if reference is None else reference
+    with tempfile.TemporaryDirectory() as scratch:
+        requests, answers = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
+        write_reference(requests, reference)
+        script = Path(__file__).with_name("verification_process.py")
+        # -I: neither the present folder nor PYTHONPATH can bring the package in.
+        process = subprocess.run(
+            [sys.executable, "-I", str(script), str(folder), str(requests), str(answers)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if process.returncode:
+            last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{folder}: could not be loaded and asked in a clean process: {last}")
+        with np.load(answers, allow_pickle=False) as found:
+            return Verification(Path(folder), _differences(reference, found))
+
+
+def _differences(reference, found):
+    differences: dict[tuple[str, str], float] = {}
+    for loader in LOADERS:
+        for i, (name, _, expected) in enumerate(reference):
+            for key, value in expected.items():
+                answer = found[f"{loader}/{i}/{key}"]
+                same_shape = answer.shape == value.shape
+                difference = float(np.max(np.abs(answer - value))) if same_shape else np.inf
+                worst = max(differences.get((loader, name), 0.0), difference)
+                differences[loader, name] = np.inf if np.isnan(difference) else worst
+    return differences
+
+
+def reference_path(folder) -> Path:
+    return Path(folder) / "assets.extra" / "reference.npz"
+
+
+def write_reference(path, cases) -> None:
+    """Write requests and expected answers; strings (JPEG) travel as one run of bytes."""
+    arrays = {}
+    names = [(name, sorted(expected)) for name, _, expected in cases]
+    for i, (_, request, expected) in enumerate(cases):
+        if request.dtype.kind in "SO":
+            arrays[f"{i}/lengths"] = np.vectorize(len)(request)
+            request = np.frombuffer(b"".join(request.ravel().tolist()), np.uint8)
+        arrays[f"{i}/request"] = request
+        arrays |= {f"{i}/{key}": value for key, value in expected.items()}
+    arrays["cases"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    with staging(path) as beside, open(beside, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_reference(path) -> list[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+    """What `write_reference` wrote: (signature, request, expected answers)."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: missing, so there is nothing to compare with; export again")
+    with np.load(path, allow_pickle=False) as archive:
+        cases = json.loads(archive["cases"].tobytes())
+        return [
+            (name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
+            for i, (name, keys) in enumerate(cases)
+        ]

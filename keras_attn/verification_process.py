@@ -1,0 +1,72 @@
+"""Answer requests with a SavedModel, under both loaders, without this package.
+
+Run as a file in an isolated interpreter: FOLDER REQUESTS.npz ANSWERS.npz. Importing `keras_attn` or
+`keras` is made to fail, so that an export that needs either cannot pass.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+
+def main(folder, requests, answers):
+    with np.load(requests, allow_pickle=False) as archive:
+        cases = json.loads(archive["cases"].tobytes())
+        inputs = [read_request(archive, i) for i in range(len(cases))]
+    found = {}
+    for loader, ask in (
+        ("tf.saved_model.load", _modern(folder)),
+        ("tf.compat.v1.saved_model.loader", _classic(folder)),
+    ):
+        for i, ((name, _), request) in enumerate(zip(cases, inputs, strict=True)):
+            for key, value in ask(name, request).items():
+                found[f"{loader}/{i}/{key}"] = value
+    with open(answers, "wb") as file:
+        np.savez(file, **found)
+
+
+def read_request(archive, i):
+    """Request `i` of a reference; strings (JPEG) lie there as lengths and one run of bytes."""
+    request = archive[f"{i}/request"]
+    if f"{i}/lengths" not in archive:
+        return request
+    lengths = archive[f"{i}/lengths"]
+    data, ends = request.tobytes(), np.cumsum(lengths)
+    strings = np.empty(lengths.size, object)
+    strings[:] = [data[end - n : end] for end, n in zip(ends, lengths.ravel(), strict=True)]
+    return strings.reshape(lengths.shape)
+
+
+def _modern(folder):
+    model = tf.saved_model.load(folder)
+
+    def ask(name, request):
+        signature = model.signatures[name]
+        (argument,) = signature.structured_input_signature[1]
+        answer = signature(**{argument: tf.constant(request)})
+        return {key: value.numpy() for key, value in answer.items()}
+
+    return ask
+
+
+def _classic(folder):
+    """The loader of TF 1 and of TF Serving: it restores variables by name from the graph."""
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    with graph.as_default():
+        meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+
+    def ask(name, request):
+        signature = meta.signature_def[name]
+        (tensor,) = signature.inputs.values()
+        outputs = {key: info.name for key, info in signature.outputs.items()}
+        return session.run(outputs, {tensor.name: request})
+
+    return ask
+
+
+if __name__ == "__main__":
+    sys.modules["keras_attn"] = sys.modules["keras"] = None
+    main(*sys.argv[1:])
