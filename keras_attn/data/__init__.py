@@ -1,0 +1,1 @@
+"""From video files to clips: find, check, split, store, sample and feed them."""

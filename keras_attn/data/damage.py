@@ -1,0 +1,104 @@
+"""What can be wrong with a video file, and what to do about it."""
+
+import statistics
+
+COPY_AGAIN = "copy or download it again from its source, or remove it"
+_UNEVEN = 0.1  # a frame interval that differs by more than this share is not a constant rate
+
+
+class Problem(Exception):
+    """A file cannot be used: a `kind` to count by, the details, and the remedy."""
+
+    def __init__(self, kind: str, details: str, remedy: str = COPY_AGAIN):
+        super().__init__(kind, details, remedy)
+
+    @property
+    def reason(self) -> str:
+        """One line: `kind: details; remedy`."""
+        kind, details, remedy = self.args
+        return f"{kind}: {details}; {remedy}"
+
+
+def explain(error: Exception, info: dict | None) -> str:
+    """The reason for any exception met while a file was read, with the frames decoded so far."""
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, MemoryError):
+        problem = out_of_memory()
+    elif isinstance(error, FileNotFoundError):
+        problem = Problem("unreadable", "no such file", "correct the list, or restore the file")
+    elif isinstance(error, PermissionError):
+        problem = Problem("unreadable", "permission denied", "make it readable: chmod u+r FILE")
+    elif isinstance(error, IsADirectoryError):
+        problem = Problem("unreadable", "it is a folder", "name the video files themselves")
+    else:
+        problem = Problem("damaged", _what(error))
+    kind, details, remedy = problem.args
+    if info and info["frames"] and kind == "damaged":
+        details = f"after {info['frames']} good frames: {details}"
+    return Problem(kind, details, remedy).reason
+
+
+def out_of_memory() -> Problem:
+    """The problem of a video that needs more memory than a worker may have."""
+    return Problem(
+        "out of memory",
+        "decoding it needs more memory than a worker may have",
+        "allow more with --memory, or make the video smaller",
+    )
+
+
+def _what(error):
+    text = " ".join(str(error).split())
+    return f"the decoder says {type(error).__name__} ({text[:120]})"
+
+
+def shortage(container, stream, times) -> tuple[int, Problem | None]:
+    """How many frames the container promised, and a problem if fewer came.
+
+    MP4 and AVI store a count (`stream.frames`) and it is taken at its word. Matroska and others
+    store a duration: times the frame rate it gives a count that may be one off by rounding, and
+    none at all for a variable rate, where the time of the last frame is compared instead.
+    """
+    if stream.frames:
+        promised = _without_edits(stream, len(times))
+        return promised, _short(promised, len(times), "its index promises")
+    seconds = _seconds(container, stream)
+    rate = float(stream.average_rate or 0)
+    known = [time for time in times if time is not None]
+    if not seconds or not rate or len(known) < 2:
+        return 0, None
+    promised = round(seconds * rate)
+    missing = seconds - (known[-1] - known[0]) - 1 / rate
+    short = missing * rate > 1.5 or (_steady(known, rate) and len(times) < promised - 1)
+    return promised, _short(promised, len(times), "its duration promises") if short else None
+
+
+def _short(promised, decoded, source):
+    if decoded >= promised:
+        return None
+    return Problem("truncated", f"{source} {promised} frames, {decoded} could be decoded")
+
+
+def _without_edits(stream, decoded):
+    """The promised count less the frames that an MP4 edit list cuts away."""
+    entries = len(stream.index_entries)
+    return entries if decoded == entries < stream.frames else stream.frames
+
+
+def _seconds(container, stream):
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    tag = stream.metadata.get("DURATION", "")  # Matroska, "00:00:01.200000000"
+    try:
+        hours, minutes, seconds = tag.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        pass
+    only_one = len(container.streams) == 1  # else the duration can be that of the sound
+    return container.duration / 1e6 if only_one and container.duration else 0.0
+
+
+def _steady(times, rate):
+    steps = [(after - before) * rate for before, after in zip(times, times[1:], strict=False)]
+    return abs(statistics.median(steps) - 1) <= _UNEVEN
