@@ -39,7 +39,7 @@ class ScanSummary:
             f"{self.groups} groups, {self.ungrouped} videos without a group",
             f"{self.found - self.usable} unusable files",
             *kinds,
-            *self.problems,
+            *tables.shortened(self.problems),
             f"written: {Path(self.data, 'manifest.csv')}",
         ]
 
@@ -107,7 +107,7 @@ def _row(example, info, reason):
     return Row(
         example.id,
         example.path,
-        example.labels,
+        "|".join(example.labels),
         example.group,
         **known,
         usable=not reason,
@@ -121,7 +121,7 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
     kinds = collections.Counter(row.reason.partition(":")[0] for row in rows if row.reason)
     if len(usable) + sum(kinds.values()) != len(rows):
         raise DataError(f"{root}: {len(rows)} files found, but {len(usable)} usable + {kinds}")
-    counts = collections.Counter(label for row in usable for label in row.labels)
+    counts = collections.Counter(label for row in usable for label in row.names)
     classes = {name: counts[name] for name in names}
     same = collections.defaultdict(list)
     for row in usable:

@@ -13,16 +13,20 @@ from keras_attn.errors import DataError, UserError
 from keras_attn.files import write_atomic
 
 FORBIDDEN_IN_CLASS = "|\n\r"  # "|" joins the labels of a file, and classes.txt has one name a line
+MOST_LINES = 20
 PARTS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One file found: a row of manifest.csv, in the order of its columns."""
+    """One file found: a row of manifest.csv, in the order of its columns.
+
+    `labels` holds the class names joined by "|"; `names` are they one by one.
+    """
 
     id: str
     path: str
-    labels: tuple[str, ...] = ()
+    labels: str = ""
     group: str = ""
     frames: int = 0
     promised: int = 0
@@ -34,8 +38,18 @@ class Row:
     usable: bool = False
     reason: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(filter(None, self.labels.split("|")))
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+
+
+def shortened(lines) -> list[str]:
+    """The first lines, and how many more there are: a summary is read on a screen."""
+    rest = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"... and {rest} more"] if rest > 0 else [])]
 
 
 def write_table(path, columns, rows) -> None:
@@ -105,12 +119,8 @@ _RESCAN = "Make it with: keras-attn scan"
 
 def write_manifest(data, rows: list[Row]) -> None:
     """Write DATA/manifest.csv."""
-    table = [dataclasses.astuple(_written(row)) for row in rows]
+    table = [dataclasses.astuple(dataclasses.replace(row, usable=int(row.usable))) for row in rows]
     write_table(Path(data) / "manifest.csv", COLUMNS, table)
-
-
-def _written(row):
-    return dataclasses.replace(row, labels="|".join(row.labels), usable=int(row.usable))
 
 
 def read_manifest(data) -> list[Row]:
@@ -126,22 +136,19 @@ def _row(path, line, row, classes):
     def fail(message):
         raise DataError(f"{path}, line {line} ({row['id']}): {message}. {_RESCAN}")
 
-    values = {name: row[name] for name in ("id", "path", "group", "sha256", "reason")}
+    values = {name: row[name] for name in ("id", "path", "labels", "group", "sha256", "reason")}
     for name in ("frames", "promised", "width", "height", "bytes"):
         values[name] = _count(row[name], fail, name)
     values["fps"] = _rate(row["fps"], fail)
     values["usable"] = {"0": False, "1": True}.get(row["usable"])
-    values["labels"] = tuple(filter(None, row["labels"].split("|")))
     if values["usable"] is None:
         fail(f"usable must be 0 or 1, got {row['usable']!r}")
-    if not values["usable"]:
-        return Row(**values)
-    unknown = [label for label in values["labels"] if label not in classes]
-    if unknown or not values["labels"]:
+    made = Row(**values)
+    if made.usable and (not made.names or set(made.names) - classes):
         fail(f"the labels {row['labels']!r} are not all in classes.txt")
-    if not values["frames"] or len(values["sha256"]) != 64:
+    if made.usable and (not made.frames or len(made.sha256) != 64):
         fail("a usable video must have frames and a SHA-256")
-    return Row(**values)
+    return made
 
 
 def _count(text, fail, name):

@@ -43,7 +43,7 @@ def jpeg(request):
         picture = _resized(frame, request["short_side"], info)
         encoder = encoder or _jpeg_encoder(picture, request["quality"])
         picture = picture.reformat(format="yuvj420p", dst_color_range="JPEG")
-        picture.pts = number
+        picture.pts, picture.time_base = number, encoder.time_base
         data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         total += len(data)
         _limit(total, request, "JPEG frames")
