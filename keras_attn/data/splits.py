@@ -1,0 +1,284 @@
+"""split: which videos train, validate and test, so that no source video is in two parts.
+
+Clips cut from one source video share people, place and light, and a model that has seen one knows
+the others. Clips of one group, and files of the same content, therefore stay together.
+"""
+
+import collections
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_attn.data import tables
+from keras_attn.data.tables import PARTS, Row
+from keras_attn.errors import DataError, UsageError
+
+LEAKAGE = (
+    "the clips carry groups (clips cut from one source video), and a split by clip would test on "
+    "sources that were trained on: with a random split of UCF-11 a user reported 95.7 % where the "
+    "paper has 84.96 % (kracwarlock/action-recognition-visual-attention, issue 6). Split by group, "
+    "or add --force if that is what you want to show."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSummary:
+    """What `split` did; the videos of all parts and `unassigned` add up to `usable`."""
+
+    data: str
+    method: str
+    usable: int
+    videos: dict[str, int]  # part -> videos
+    groups: dict[str, int]  # part -> groups
+    classes: dict[str, int]  # part -> classes that it has videos of
+    unassigned: tuple[str, ...]  # usable videos that the official lists do not name
+    not_found: int  # videos of the official lists that are not here
+    problems: tuple[str, ...]
+
+    def as_dict(self) -> dict:
+        """The summary in plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The summary as text."""
+        parts = [
+            f"  {name}: {count} videos, {self.groups[name]} groups, {self.classes[name]} classes"
+            for name, count in self.videos.items()
+        ]
+        return [
+            f"{self.usable} usable videos, split by {self.method}",
+            *parts,
+            *tables.shortened(self.problems),
+            f"written: {Path(self.data, 'split.csv')}",
+        ]
+
+
+def split(
+    data,
+    *,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    folds: int | None = None,
+    official=None,
+    number: int = 1,
+    validation: float = 0.0,
+    seed: int = 0,
+    level: str = "group",
+    force: bool = False,
+) -> SplitSummary:
+    """Give each usable video a part, and write DATA/split.csv.
+
+    Without more, `fractions` are the shares of train, validation and test. `folds` numbers k equal
+    parts 0 to k-1 instead. `official` is a folder of UCF-101's lists, `trainlist0N.txt` and
+    `testlist0N.txt` with N = `number`; `validation` is then the share of the training side that is
+    held out by group. Classes are spread evenly over the parts as far as the groups allow; the
+    result is a function of the manifest, the arguments and `seed`. `level="clip"` ignores the
+    groups and is refused for clips that carry them, unless `force`.
+
+    Raises `UsageError` for arguments that cannot work, `DataError` when there are fewer than two
+    classes or an official list names none of the videos.
+    """
+    data = Path(data)
+    rows = [row for row in tables.read_manifest(data) if row.usable]
+    classes = tables.read_classes(data)
+    _check(rows, folds, official, level, force)
+    shares = _shares(fractions, folds)
+    not_found, by = 0, {"group": "group", "clip": "clip, groups ignored"}[level]
+    if official:
+        parts, not_found = _official(rows, Path(official), number, validation, seed)
+        shares = dict.fromkeys(PARTS, 0.0) | {name: 1.0 for name in set(parts.values())}
+        by = f"the official lists {number}"
+    else:
+        parts = assign(rows, shares, seed, use_groups=level == "group")
+    method = f"{by} (seed {seed})"
+    tables.write_split(data, {row.id: parts[row.id] for row in rows if row.id in parts})
+    return _summary(data, rows, parts, shares, classes, method, not_found)
+
+
+def _check(rows, folds, official, level, force):
+    if level not in ("group", "clip"):
+        raise UsageError(f"level must be group or clip, got {level!r}")
+    if folds is not None and official:
+        raise UsageError("folds and official lists exclude each other: give one of them")
+    if level == "clip" and not force and any(row.group for row in rows):
+        raise UsageError(LEAKAGE)
+    found = {name for row in rows for name in row.names}
+    if len(found) < 2:
+        raise DataError(
+            f"videos of at least 2 classes are needed, found {sorted(found)}. Expected a folder "
+            "ROOT/CLASS/ for each class; scan again when they are there"
+        )
+
+
+def _shares(fractions, folds):
+    if folds is not None:
+        if folds < 2:
+            raise UsageError(f"folds must be at least 2, got {folds}")
+        return {str(fold): 1 / folds for fold in range(folds)}
+    fits = len(fractions) == 3 and all(0 <= share < 1 for share in fractions)
+    if not fits or abs(sum(fractions) - 1) > 1e-6 or not fractions[0]:
+        raise UsageError(
+            "fractions must be three shares for train, validation and test that sum to 1, with "
+            f"some to train, got {fractions}"
+        )
+    return dict(zip(PARTS, fractions, strict=True))
+
+
+def assign(rows: list[Row], shares: dict[str, float], seed: int, use_groups=True) -> dict[str, str]:
+    """A part for each row's id: whole groups, classes spread as evenly as they allow.
+
+    Groups go, the largest first, to the part that lacks most of what they hold. Parts of unequal
+    shares first get one group of each class, or the small ones would go without. Ties are broken
+    by a permutation drawn from `seed`.
+    """
+    units = _units(rows, use_groups)
+    order = np.random.default_rng(seed).permutation(len(units))
+    units = sorted((units[i] for i in order), key=len, reverse=True)
+    counts = [collections.Counter(name for row in unit for name in row.names) for unit in units]
+    totals = sum(counts, collections.Counter())
+    wanted = [name for name, share in shares.items() if share > 0]
+    have = {name: collections.Counter() for name in wanted}
+    chosen = {}
+
+    def give(index, part):
+        chosen[index] = part
+        have[part] += counts[index]
+
+    if len({shares[part] for part in wanted}) > 1:
+        for index, part in _first_of_each(counts, totals, wanted, shares):
+            if index not in chosen and not have[part] & counts[index]:
+                give(index, part)
+
+    def lack(part, count):
+        # A share of each class, so that a rare class weighs as much as a common one.
+        missing = {name: shares[part] - have[part][name] / totals[name] for name in count}
+        lacked = sum(count[name] * missing[name] for name in count)
+        return round(lacked, 9), shares[part] - have[part].total() / totals.total()
+
+    for index, count in enumerate(counts):
+        if index not in chosen:
+            give(index, max(wanted, key=lambda part: lack(part, count)))
+    return {row.id: chosen[index] for index, unit in enumerate(units) for row in unit}
+
+
+def _first_of_each(counts, totals, wanted, shares):
+    """Proposals of one unit for each part and class, so that no part lacks a class needlessly.
+
+    The rarest classes go first; the part with the largest share takes the largest unit, the others
+    the smallest.
+    """
+    parts = sorted(wanted, key=lambda part: -shares[part])
+    for name in sorted(totals, key=lambda name: (totals[name], name)):
+        holding = [index for index, count in enumerate(counts) if name in count]
+        yield from zip([holding[0], *holding[:0:-1]], parts, strict=False)
+
+
+def _units(rows, use_groups):
+    """Rows that must stay together: of one group, or of the same content (also transitively)."""
+    parent = {}
+
+    def root(key):
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for row in rows:
+        parent[root(("content", row.sha256))] = root(("id", row.id))
+        if use_groups and row.group:
+            parent[root(("group", row.group))] = root(("id", row.id))
+    units = collections.defaultdict(list)
+    for row in rows:
+        units[root(("id", row.id))].append(row)
+    return list(units.values())
+
+
+def _official(rows, folder, number, validation, seed):
+    """Parts from UCF-101's lists, and how many videos of the lists are not here.
+
+    Names are compared without extension and without case: the lists say `.avi`, and the class
+    HandstandPushups has files that are called `v_HandStandPushups_...`.
+    """
+    if not 0 <= validation < 1:
+        raise UsageError(f"validation must be a share from 0 to below 1, got {validation}")
+    listed = {}
+    for part in ("train", "test"):
+        path = folder / f"{part}list{number:02d}.txt"
+        for line in tables.read_lines(path, "Name the folder of the official lists"):
+            key = _official_key(line.strip())
+            if key and listed.setdefault(key, part) != part:
+                raise DataError(f"{path}: {line.strip()} is in the training list too")
+    keys = {row.id: _official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
+    parts = {row.id: listed[keys[row.id]] for row in rows if keys[row.id] in listed}
+    if not parts:
+        raise DataError(
+            f"{folder}: the lists name none of the {len(rows)} videos. They name CLASS/VIDEO, for "
+            f"example {next(iter(listed), 'nothing')}; the first video here is {rows[0].id}"
+        )
+    if validation:
+        train = [row for row in rows if parts.get(row.id) == "train"]
+        parts |= assign(train, {"train": 1 - validation, "validation": validation}, seed)
+    return parts, len(set(listed) - set(keys.values()))
+
+
+def _official_key(name):
+    """`Class/v_Name` of a list's `Class/v_Name.avi 1`, in lower case."""
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.rpartition('.')[0] or last}".casefold()
+
+
+def _summary(data, rows, parts, shares, classes, method, not_found):
+    inside = {name: [row for row in rows if parts.get(row.id) == name] for name in shares}
+    unassigned = tuple(row.id for row in rows if row.id not in parts)
+    total = sum(map(len, inside.values())) + len(unassigned)
+    if total != len(rows):
+        raise DataError(f"{data}: {total} videos in the split, but {len(rows)} are usable")
+    present = {part: {n for row in some for n in row.names} for part, some in inside.items()}
+    return SplitSummary(
+        data=str(data),
+        method=method,
+        usable=len(rows),
+        videos={part: len(some) for part, some in inside.items()},
+        groups={part: len({row.group for row in some} - {""}) for part, some in inside.items()},
+        classes={part: len(names) for part, names in present.items()},
+        unassigned=unassigned,
+        not_found=not_found,
+        problems=(
+            *_absent(inside, shares, present, classes),
+            *_outside(unassigned, not_found),
+            *_loose(rows, inside),
+        ),
+    )
+
+
+def _absent(inside, shares, present, classes):
+    for part, some in inside.items():
+        if not some and (shares[part] or part == "test"):
+            yield f"{part} has no videos"
+        missing = [name for name in classes if name not in present[part]] if some else []
+        for name in missing:
+            yield f"{part} has no video of class {name!r}: it has too few groups, or none at all"
+
+
+def _outside(unassigned, not_found):
+    if unassigned:
+        yield f"{len(unassigned)} videos are in none of the lists and in no part: " + ", ".join(
+            unassigned[:3]
+        )
+    if not_found:
+        yield f"{not_found} videos of the official lists are not here"
+
+
+def _loose(rows, inside):
+    lone = sum(not row.group for row in rows)
+    if lone:
+        yield (
+            f"{lone} videos carry no group: should some be cut from one source, name it with "
+            "--group-by in the scan, or they can land in different parts"
+        )
+    sides = collections.defaultdict(set)
+    for part, some in inside.items():
+        for row in some:
+            sides[row.group].add(part)
+    torn = sorted(group for group, some in sides.items() if group and len(some) > 1)
+    if torn:
+        yield f"{len(torn)} groups are in more than one part, the first is {torn[0]}"
