@@ -1,0 +1,165 @@
+"""Two stacked LSTM layers that choose where to look before each step (Quan et al. 2020)."""
+
+import keras
+from keras import layers, ops
+
+
+def decay(weight_decay):
+    """L2 regularizer `weight_decay * sum(theta ** 2)`, or None for none."""
+    return keras.regularizers.L2(weight_decay) if weight_decay else None
+
+
+def lstm_decay(weight_decay):
+    """Regularizer arguments of a Keras LSTM: eq. (11) penalises all weights, biases included."""
+    names = ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer")
+    return {name: decay(weight_decay) for name in names}
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class AttendedLSTMCell(layers.Layer):
+    """One step: choose where to look from the last top state, look, and run both LSTM layers.
+
+    Shapes: `(B, L*C [+ C + U] [+ L]) -> (B, U + L)`: the top hidden state, then the weights.
+    `keras.layers.RNN` takes and stacks one tensor only, so what belongs to a frame travels side
+    by side: the cells' features; with `masks`, factors for the glimpse (C) and for the input of
+    the second LSTM (U); with `frame_scores`, what the frame itself adds to the scores (L).
+
+    weights = softmax(W h2), eq. (8), with W `(U, L)` and no bias; glimpse = sum_i weights_i x_i,
+    eq. (9); then eq. (2)-(6) twice. The two LSTM cells live in one recurrent cell because the
+    weights of a step need the top state of the step before.
+
+    No random op belongs here: inside the loop JAX cannot draw, so masks come as inputs.
+    """
+
+    def __init__(
+        self,
+        units,
+        locations,
+        channels,
+        masks=False,
+        frame_scores=False,
+        weight_decay=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units, self.locations, self.channels = units, locations, channels
+        self.masks, self.frame_scores = masks, frame_scores
+        self.state_size = [units] * 4  # h1, c1, h2, c2
+        self.output_size = units + locations
+        # 2-D products only: a Dense on a 3-D tensor in a loop does not train under XLA.
+        self.attention = layers.Dense(
+            locations,
+            use_bias=False,
+            kernel_regularizer=decay(weight_decay),
+            dtype=self.dtype_policy,
+            name="attention",
+        )
+        self.lstm_1, self.lstm_2 = (
+            layers.LSTMCell(units, dtype=self.dtype_policy, name=name, **lstm_decay(weight_decay))
+            for name in ("lstm_1", "lstm_2")
+        )
+
+    def build(self, step_shape):
+        self.attention.build((None, self.units))
+        self.lstm_1.build((None, self.channels))
+        self.lstm_2.build((None, self.units))
+
+    def call(self, step, states):
+        bottom, top = list(states[:2]), list(states[2:])
+        cells = self.locations * self.channels
+        features = ops.reshape(step[:, :cells], (-1, self.locations, self.channels))
+        scores = self.attention(top[0])
+        if self.frame_scores:
+            scores = scores + step[:, -self.locations :]
+        # The softmax loses too much in half precision.
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        weights = ops.cast(ops.softmax(scores), features.dtype)  # eq. (8)
+        glimpse = ops.einsum("bl,blc->bc", weights, features)  # eq. (9)
+        if self.masks:
+            glimpse = glimpse * step[:, cells : cells + self.channels]
+        hidden, bottom = self.lstm_1(glimpse, bottom)
+        if self.masks:
+            cells = cells + self.channels
+            hidden = hidden * step[:, cells : cells + self.units]
+        hidden, top = self.lstm_2(hidden, top)
+        return ops.concatenate([hidden, weights], axis=-1), [*bottom, *top]
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class AttendedLSTM(layers.Layer):
+    """Attention over the cells of each frame, steered by the two LSTM layers it feeds.
+
+    Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, h, w)`: the top hidden states and the attention
+    weights, which sum to one over the cells of a frame. `T` may be unknown; h, w and C may not.
+    The states start at zero, so the first frame's weights are uniform.
+
+    `dropout` acts on what enters each LSTM layer, anew at each step. `current_frame` adds the
+    variant of Quan et al. section 4.4: a 1x1 convolution (Dense(1)) turns the frame into a map and
+    a tanh layer (activation not stated) into a vector of `units` numbers, which joins the last
+    state in the scores. `weight_decay` is the L2 penalty on all weights.
+    """
+
+    def __init__(self, units, dropout=0.0, current_frame=False, weight_decay=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.rate = units, dropout
+        self.current_frame, self.weight_decay = current_frame, weight_decay
+        self.dropout = layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, features_shape):
+        *_, height, width, channels = features_shape
+        locations = height * width
+        if self.current_frame:
+            self._build_frame_scores(features_shape, locations)
+        cell = AttendedLSTMCell(
+            self.units,
+            locations,
+            channels,
+            masks=self.rate > 0,
+            frame_scores=self.current_frame,
+            weight_decay=self.weight_decay,
+            dtype=self.dtype_policy,
+            name="cell",
+        )
+        self.rnn = layers.RNN(cell, return_sequences=True, dtype=self.dtype_policy, name="rnn")
+        self.rnn.build((*features_shape[:2], None))
+
+    def _build_frame_scores(self, features_shape, locations):
+        def dense(units, name, **kwargs):
+            regularizer = decay(self.weight_decay)
+            return layers.Dense(
+                units,
+                kernel_regularizer=regularizer,
+                bias_regularizer=regularizer,
+                dtype=self.dtype_policy,
+                name=name,
+                **kwargs,
+            )
+
+        self.frame_map = dense(1, "frame_map")
+        self.frame_vector = dense(self.units, "frame_vector", activation="tanh")
+        # W [h2; v] = W_h h2 + W_v v: the second product needs no state, so it leaves the loop.
+        self.frame_scores = dense(locations, "frame_scores", use_bias=False)
+        self.frame_map.build(features_shape)
+        self.frame_vector.build((None, None, locations))
+        self.frame_scores.build((None, None, self.units))
+
+    def call(self, features):
+        batch, time, height, width, channels = ops.shape(features)
+        sequence = [ops.reshape(features, (-1, time, height * width * channels))]
+        if self.rate > 0:
+            # A mask of the glimpse and one of the lower LSTM's output, drawn for every step.
+            # Dropping entries of the glimpse is dropping channels of the frame in all cells alike.
+            ones = ops.ones((batch, time, channels + self.units), dtype=self.compute_dtype)
+            sequence.append(self.dropout(ones))
+        if self.current_frame:
+            frame_map = ops.reshape(self.frame_map(features), (-1, time, height * width))
+            sequence.append(self.frame_scores(self.frame_vector(frame_map)))
+        # One part goes as it is: joining copies the features, the largest tensor of the model.
+        joined = ops.concatenate(sequence, axis=-1) if len(sequence) > 1 else sequence[0]
+        outputs = self.rnn(joined)
+        weights = ops.reshape(outputs[:, :, self.units :], (-1, time, height, width))
+        return outputs[:, :, : self.units], weights
+
+    def compute_output_shape(self, features_shape):
+        batch, time, height, width, _ = features_shape
+        return (batch, time, self.units), (batch, time, height, width)

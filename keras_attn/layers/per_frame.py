@@ -1,0 +1,27 @@
+"""Apply an image layer to every frame of a video."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class PerFrame(keras.layers.Wrapper):
+    """Fold time into the batch, call `layer` once, unfold.
+
+    Shapes: `(B, T, ...) -> (B, T, ...)`. Unlike `keras.layers.TimeDistributed` the graph holds
+    one copy of `layer` whatever `T` is, and `T` may be unknown. Integer pixels reach `layer` as
+    they are: layers cast floating-point inputs only.
+    """
+
+    def build(self, video_shape):
+        if not self.layer.built:
+            self.layer.build((None, *video_shape[2:]))
+
+    def call(self, video):
+        _, time, *frame = ops.shape(video)
+        per_frame = self.layer(ops.reshape(video, (-1, *frame)))
+        return ops.reshape(per_frame, (-1, time, *ops.shape(per_frame)[1:]))
+
+    def compute_output_shape(self, video_shape):
+        frame_shape = self.layer.compute_output_shape((None, *video_shape[2:]))
+        return (*video_shape[:2], *frame_shape[1:])

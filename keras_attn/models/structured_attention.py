@@ -1,0 +1,214 @@
+"""Attention with structure regularization for action recognition.
+
+Yuhui Quan, Yixin Chen, Ruotao Xu, Hui Ji. Attention with Structure Regularization for Action
+Recognition. Computer Vision and Image Understanding, 2020.
+
+    video -> InceptionV3 on each frame -> features (B,T,h,w,C), or these from a cache
+    top state of step t-1 -> weights over the cells of frame t (B,h,w)           eq. (8)
+    features, weights -> glimpse (B,C) -> LSTM -> LSTM -> top state (B,U)        eq. (9), (2)-(6)
+    top state -> tanh(B h) = step logits (B,T,K)                                 eq. (7)
+    mean over t of their softmax = probabilities of the clip                     eq. (13)
+
+Objective, eq. (11)-(12): mean over clips of [sum over t of (cross-entropy of step t + lambda
+penalty of its weights)] + gamma sum theta^2, where lambda is `penalty` and gamma `weight_decay`.
+
+Differences from the paper, and what to know about it:
+  - The paper prints frames of 224x224 pixels and maps of 8x8; InceptionV3 gives 8x8x2048 for 299
+    pixels (5x5x2048 for 224), so 299 is used.
+  - Sums over clips, eq. (12), become means, or the batch size would scale the learning rate. The
+    sum over t stays. lambda and gamma keep their weight relative to a clip.
+  - Shapes in the text that cannot multiply are mended: w_i in eq. (8) has U entries, the second
+    LSTM's matrix is 4U x 2U, and eq. (13) uses the top state.
+  - The first mask is uniform because the states start at zero and eq. (8) has no bias.
+  - The printed penalty (attention="structured", an l2,1 norm) is minimised by the uniform mask: as
+    the weights sum to one, it is least, 1/`block` a step, for every mask that is constant inside
+    each block. It smooths within blocks and cannot select few of them.
+    attention="concentrated" (ours, not the paper's) penalises the entropy over blocks instead.
+  - The paper calls both the number of blocks a side and the side of a block "block size"; here
+    `block` and `stride` are in cells. Cells in no block escape the penalty: a warning says so.
+  - tanh in eq. (7) bounds the logits by -1 and 1, so the cross-entropy of a step cannot fall below
+    log(1 + (K - 1) exp(-2)): 0.856 for 11 classes, 2.050 for 51. `logit_tanh=False` leaves it out.
+  - Not stated, Keras defaults here: initial values, and a forget-gate bias that starts at one.
+"""
+
+import warnings
+
+import keras
+from keras import layers, ops
+
+from keras_attn import losses
+from keras_attn.backbones import features_input
+from keras_attn.layers import AttendedLSTM
+from keras_attn.layers.attended_lstm import decay, lstm_decay
+from keras_attn.models.base import VideoClassifier
+
+# How the attention is penalised, by the names the results speak of; Quan et al., table 5.
+PENALTIES = {
+    "structured": losses.block_sparsity,
+    "concentrated": losses.block_entropy,
+    "classic": None,
+    "none": None,  # and no attention: the mean over the cells
+}
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class StructuredAttentionLSTM(VideoClassifier):
+    """Soft spatial attention from the last state, with a penalty on its structure.
+
+    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, 3)}`, pixels
+    0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
+    whose softmax is the mean of the steps' probabilities, `step_logits` (B, T, K) and
+    `spatial_attention` (B, T, h, w). Labels are integers (B,); compile with
+    `SparseCategoricalCrossentropy(from_logits=True)`.
+
+    `attention`: "structured", "concentrated", "classic" (no penalty) or "none" (the mean over the
+    cells). `block`, `stride` (None: side by side) and `penalty` belong to the first two.
+    `backbone_weights` is for building only and not part of the configuration: a saved model holds
+    its weights itself.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(30, 8, 8, 2048),
+        units=512,
+        attention="structured",
+        block=2,  # section 4.2
+        stride=None,
+        penalty=1e-4,  # lambda, section 4.2
+        current_frame=False,
+        logit_tanh=True,
+        dropout=0.5,  # section 4.2
+        weight_decay=1e-5,  # gamma, section 4.2
+        backbone=None,
+        backbone_weights=None,
+        **kwargs,
+    ):
+        _check_arguments(num_classes, input_shape, units, attention, dropout)
+        # === Graph ===
+        input_shape = tuple(input_shape)
+        inputs, features = features_input(backbone, input_shape, backbone_weights)
+        if PENALTIES[attention]:
+            _check_blocks(*features.shape[2:4], block, stride)
+        if attention == "none":
+            hidden, weights = _average(features, units, dropout, weight_decay)
+        else:
+            hidden, weights = AttendedLSTM(
+                units, dropout, current_frame, weight_decay, name="attended_lstm"
+            )(features)
+        hidden = layers.Dropout(dropout, name="dropout")(hidden)
+        step_logits = layers.Dense(
+            num_classes,
+            activation="tanh" if logit_tanh else None,  # eq. (7)
+            use_bias=False,
+            kernel_regularizer=decay(weight_decay),
+            name="classifier",
+        )(hidden)
+        super().__init__(
+            inputs,
+            {
+                "logits": _clip_logits(ops.cast(step_logits, "float32")),
+                "step_logits": step_logits,
+                "spatial_attention": weights,
+            },
+            loss_term_names=[f.__name__ for f in [PENALTIES[attention]] if f],
+            **kwargs,
+        )
+        # === Config ===
+        self.config = dict(
+            num_classes=num_classes,
+            input_shape=input_shape,
+            units=units,
+            attention=attention,
+            block=block,
+            stride=stride,
+            penalty=penalty,
+            current_frame=current_frame,
+            logit_tanh=logit_tanh,
+            dropout=dropout,
+            weight_decay=weight_decay,
+            backbone=backbone,
+        )
+
+    def supervised(self, labels, outputs, sample_weight=None):
+        steps = outputs["step_logits"]
+        # Keras takes the mean over clips and steps; weights of T make it a sum over the steps.
+        time = ops.cast(ops.shape(steps)[1], "float32")
+        step_weights = ops.zeros_like(steps[:, :, 0]) + time
+        if sample_weight is not None:
+            step_weights = step_weights * ops.cast(sample_weight, "float32")[:, None]
+        labels = ops.cast(labels, "int32")
+        return ops.zeros_like(steps[:, :, 0], dtype="int32") + labels[:, None], steps, step_weights
+
+    def loss_terms(self, labels, outputs):
+        penalty = PENALTIES[self.config["attention"]]
+        if penalty is None:
+            return {}
+        value = penalty(outputs["spatial_attention"], self.config["block"], self.config["stride"])
+        return {penalty.__name__: self.config["penalty"] * value}
+
+    def explain(self, outputs):
+        """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
+
+        `where` is the spatial attention. This paper has no temporal attention: `when` is the
+        probability that each step gives to the clip's top class, divided by its sum over the steps.
+        """
+        where = ops.convert_to_tensor(outputs["spatial_attention"])
+        probabilities = ops.softmax(ops.convert_to_tensor(outputs["step_logits"]))
+        top = ops.argmax(ops.convert_to_tensor(outputs["logits"]), axis=-1)
+        top = ops.one_hot(top, probabilities.shape[-1], dtype=probabilities.dtype)
+        when = ops.einsum("btk,bk->bt", probabilities, top)
+        return {
+            "where": where / ops.sum(where, axis=(2, 3), keepdims=True),
+            "when": when / ops.sum(when, axis=1, keepdims=True),
+        }
+
+    def get_config(self):
+        return {"name": self.name, **self.config}
+
+
+def _average(features, units, dropout, weight_decay):
+    """Table 5, "without attention": the mean over the cells feeds the same two LSTM layers."""
+    hidden = ops.mean(features, axis=(2, 3))
+    for i in (1, 2):
+        hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
+        hidden = layers.LSTM(
+            units, return_sequences=True, name=f"lstm_{i}", **lstm_decay(weight_decay)
+        )(hidden)
+    height, width = features.shape[2:4]
+    return hidden, ops.zeros_like(features[..., 0]) + 1 / (height * width)
+
+
+def _clip_logits(step_logits):
+    """log(mean_t softmax(step_logits)), eq. (13), which no saturated step turns into log(0)."""
+    log_probabilities = ops.log_softmax(step_logits)
+    peak = ops.max(log_probabilities, axis=1, keepdims=True)
+    mean = ops.mean(ops.exp(log_probabilities - peak), axis=1)
+    return ops.log(mean) + ops.squeeze(peak, axis=1)
+
+
+def _check_arguments(num_classes, input_shape, units, attention, dropout):
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if len(input_shape) != 4:
+        raise ValueError(
+            "input_shape must be (T, h, w, C) of features or (T, H, W, 3) of a video, "
+            f"got {tuple(input_shape)}"
+        )
+    if units < 1:
+        raise ValueError(f"units must be at least 1, got {units}")
+    if attention not in PENALTIES:
+        raise ValueError(f"attention must be one of {', '.join(PENALTIES)}, got {attention!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+
+
+def _check_blocks(height, width, block, stride):
+    uncovered = losses.uncovered_cells(height, width, block, stride)
+    if uncovered:
+        warnings.warn(
+            f"{uncovered} of the {height * width} cells of the {height}x{width} map lie in no "
+            f"block (block={block}, stride={stride}), so the penalty does not see attention there. "
+            "Choose a block and a stride that cover the map.",
+            stacklevel=3,
+        )
