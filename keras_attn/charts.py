@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 _WIDTH, _HEIGHT = 480, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 42, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 42, 46
 _MARKED = 40  # with more points than this the marks would hide the line
 
 

@@ -141,7 +141,7 @@ def per_class(counts: np.ndarray, class_names: Sequence[str]) -> list[dict]:
     return rows
 
 
-def most_confused(counts: np.ndarray, class_names: Sequence[str], count: int = 20) -> list[dict]:
+def most_confused(counts: np.ndarray, class_names: Sequence[str], count: int = 12) -> list[dict]:
     """The `count` commonest mistakes: truth, answer, how many videos, out of how many."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]

@@ -57,13 +57,13 @@ def strip(
     _check_lengths(len(frames), where=where)
     cv2 = require("cv2", _PURPOSE)
     width = max(1, round(height * frames.shape[2] / frames.shape[1]))
-    gap = 4
+    gap, grey = 4, 128  # to be seen on light pages and on dark ones
     columns = []
     for number in key_frames(len(frames), count):
         frame = cv2.resize(frames[number], (width, height), interpolation=cv2.INTER_AREA)
         column = np.concatenate([frame, overlay(frame, where[number], scale)])
-        columns += [np.insert(column, [height] * gap, 255, axis=0)]
-        columns += [np.full((2 * height + gap, gap, 3), 255, "uint8")]
+        columns += [np.insert(column, [height] * gap, grey, axis=0)]
+        columns += [np.full((2 * height + gap, gap, 3), grey, "uint8")]
     return np.concatenate(columns[:-1], axis=1)
 
 

@@ -79,8 +79,7 @@ def write_report(path, report: Report) -> None:
 <footer>Written by keras_attn {__version__}. This page is complete in itself: it runs no script
 and loads nothing.</footer></div></body></html>
 """
-    # File names that are not UTF-8 hold lone surrogates, which become visible here.
-    files.write_atomic(path, page.encode("utf-8", "backslashreplace"))
+    files.write_atomic(path, _visible(page))
 
 
 def report_dict(report: Report) -> dict:
@@ -100,7 +99,14 @@ def _plain(value):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if isinstance(value, int | float | str | None) else str(value)
+    if isinstance(value, int | float | None):
+        return value
+    return _visible(str(value)).decode()
+
+
+def _visible(text):
+    """As UTF-8; lone surrogates, which stand for bytes of file names that are not, as escapes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _data(rows):
@@ -111,7 +117,7 @@ def _data(rows):
         i for i, key in enumerate(head) if all(isinstance(row.get(key, 0), int) for row in rows)
     ]
     cells = [[row.get(key) for key in head] for row in rows]
-    return table([key.replace("_", " ") for key in head], cells, numbers=numbers)
+    return table([key.replace("_", " ").capitalize() for key in head], cells, numbers=numbers)
 
 
 def _number(value):
@@ -125,9 +131,11 @@ def _number(value):
 def _training(history):
     if not history:
         return ""
+    epochs = [_number(row.get("epoch")) for row in history]
+    if None in epochs:
+        epochs = range(1, len(history) + 1)
     pictures = []
     for key, title, percent in (("loss", "Loss", False), ("accuracy", "Accuracy", True)):
-        epochs = [_number(row.get("epoch", i)) or i for i, row in enumerate(history, 1)]
         series = [
             (name, [(x, _number(r.get(k))) for x, r in zip(epochs, history, strict=True)])
             for name, k in (("Training", key), ("Validation", f"val_{key}"))
@@ -152,10 +160,10 @@ def _examples(best, worst):
     if not best and not worst:
         return ""
     scale = (
-        '<p class="note">Above: frames of the video. Below: the same frames under the attention of '
-        'the model. Weights: 0<span class="heat-scale" role="img" aria-label="from black over '
-        'purple and orange to yellow"></span>4 times the uniform weight or more, the same scale '
-        "in every picture.</p>"
+        '<p class="note">Above: frames of the video. Below: the same frames under the attention '
+        'of the model. <span class="together">0<span class="heat-scale" role="img" '
+        'aria-label="from black over purple and orange to yellow"></span>4 times</span> the '
+        "uniform weight or more; the scale is the same in every picture.</p>"
     )
     parts = [scale]
     for title, examples in (

@@ -4,7 +4,7 @@ from html import escape
 
 from keras_attn import charts
 from keras_attn.metrics import Summary
-from keras_attn.page import Markup, card, percent, table
+from keras_attn.page import Markup, captioned, card, percent, table
 
 _LEGIBLE = 30  # classes whose names fit around a confusion matrix
 _DRAWABLE = 200  # classes; beyond, the matrix would weigh megabytes and tell nothing
@@ -98,7 +98,7 @@ def _bar(share):
     if share is None:
         return None
     bar = f'<span class="bar" aria-hidden="true" style="--share:{100 * share:.0f}%"></span>'
-    return Markup(bar + percent(share))
+    return Markup(f'{bar}<span class="share">{percent(share)}</span>')
 
 
 def confusion(summary: Summary | None) -> str:
@@ -135,9 +135,10 @@ def _matrix(summary):
         + ("" if legible else ", by the number of the class")
         + "); outlined: right; the deeper, the larger the share of the row."
     )
-    return (
-        f'<div class="scroll" tabindex="0"><table class="matrix"><caption>{caption}</caption>'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return captioned(
+        f'<table class="matrix"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>",
+        caption,
     )
 
 
