@@ -1,6 +1,6 @@
 """What can be wrong with a video file, and what to do about it."""
 
-import statistics
+import numpy as np
 
 COPY_AGAIN = "copy or download it again from its source, or remove it"
 _UNEVEN = 0.1  # a frame interval that differs by more than this share is not a constant rate
@@ -25,18 +25,27 @@ def explain(error: Exception, info: dict | None) -> str:
         problem = error
     elif isinstance(error, MemoryError):
         problem = out_of_memory()
-    elif isinstance(error, FileNotFoundError):
-        problem = Problem("unreadable", "no such file", "correct the list, or restore the file")
-    elif isinstance(error, PermissionError):
-        problem = Problem("unreadable", "permission denied", "make it readable: chmod u+r FILE")
-    elif isinstance(error, IsADirectoryError):
-        problem = Problem("unreadable", "it is a folder", "name the video files themselves")
+    elif isinstance(error, OSError) and not _from_ffmpeg(error):
+        problem = Problem("unreadable", *_UNREADABLE.get(type(error), (what(error), COPY_AGAIN)))
     else:
-        problem = Problem("damaged", _what(error))
+        problem = Problem("damaged", f"the decoder says {what(error)}")
     kind, details, remedy = problem.args
-    if info and info["frames"] and kind == "damaged":
-        details = f"after {info['frames']} good frames: {details}"
+    if kind == "damaged" and info:
+        promised = f" of {info['promised']} promised" if info["promised"] else ""
+        details = f"after {info['frames']}{promised} frames, {details}"
     return Problem(kind, details, remedy).reason
+
+
+_UNREADABLE = {
+    FileNotFoundError: ("no such file", "correct the list, or restore the file"),
+    PermissionError: ("permission denied", "make it readable: chmod u+r FILE"),
+    IsADirectoryError: ("it is a folder", "name the video files themselves"),
+}
+
+
+def _from_ffmpeg(error):
+    # PyAV derives its errors from Python's too: a lying header gives its PermissionError.
+    return type(error).__module__.startswith("av.")
 
 
 def out_of_memory() -> Problem:
@@ -48,9 +57,10 @@ def out_of_memory() -> Problem:
     )
 
 
-def _what(error):
-    text = " ".join(str(error).split())
-    return f"the decoder says {type(error).__name__} ({text[:120]})"
+def what(error: Exception) -> str:
+    """The exception in a few words, on one line and without the path."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return f"{type(error).__name__} ({text[:120]})"
 
 
 def shortage(container, stream, times) -> tuple[int, Problem | None]:
@@ -58,7 +68,7 @@ def shortage(container, stream, times) -> tuple[int, Problem | None]:
 
     MP4 and AVI store a count (`stream.frames`) and it is taken at its word. Matroska and others
     store a duration: times the frame rate it gives a count that may be one off by rounding, and
-    none at all for a variable rate, where the time of the last frame is compared instead.
+    says nothing of a variable rate, where only the time of the last frame is compared.
     """
     if stream.frames:
         promised = _without_edits(stream, len(times))
@@ -66,12 +76,16 @@ def shortage(container, stream, times) -> tuple[int, Problem | None]:
     seconds = _seconds(container, stream)
     rate = float(stream.average_rate or 0)
     known = [time for time in times if time is not None]
-    if not seconds or not rate or len(known) < 2:
+    if not (seconds and rate and known):
         return 0, None
-    promised = round(seconds * rate)
-    missing = seconds - (known[-1] - known[0]) - 1 / rate
-    short = missing * rate > 1.5 or (_steady(known, rate) and len(times) < promised - 1)
-    return promised, _short(promised, len(times), "its duration promises") if short else None
+    promised = round((seconds - known[0]) * rate)
+    steps = np.diff(known)
+    steady = not len(steps) or abs(np.median(steps) * rate - 1) <= _UNEVEN
+    # The last picture of a variable rate may stand as long as any before it.
+    late = seconds - known[-1] - 1 / rate > (0.5 / rate if steady else max(steps))
+    if late or (steady and len(times) < promised - 1):
+        return promised, _short(promised, len(times), "its duration promises")
+    return promised, None
 
 
 def _short(promised, decoded, source):
@@ -97,8 +111,3 @@ def _seconds(container, stream):
         pass
     only_one = len(container.streams) == 1  # else the duration can be that of the sound
     return container.duration / 1e6 if only_one and container.duration else 0.0
-
-
-def _steady(times, rate):
-    steps = [(after - before) * rate for before, after in zip(times, times[1:], strict=False)]
-    return abs(statistics.median(steps) - 1) <= _UNEVEN

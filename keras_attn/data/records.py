@@ -9,32 +9,22 @@ behind without an index entry is made again, and nothing half-written is ever na
 """
 
 import dataclasses
+import hashlib
 import time
 from pathlib import Path
 
 from keras_attn.data import tables
 from keras_attn.data.catalog import file_stem
 from keras_attn.data.pool import Pool
+from keras_attn.data.record_index import COLUMNS, REMEDY, Record, read_index, read_provenance
 from keras_attn.data.tables import Row
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import read_json, sha256, write_json
 
-COLUMNS = ("id", "file", "frames", "height", "width", "bytes", "sha256", "source", "label")
+__all__ = ["PrepareSummary", "Record", "prepare", "read_index", "read_provenance"]
+
 LARGEST = 2**30  # bytes of JPEG in one record; a protocol buffer ends at 2 GiB
 _SECONDS_BETWEEN_INDEXES = 5.0
-_REMEDY = "Make the records with: keras-attn prepare"
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A complete record of index.csv, its file checked to have the size that it should."""
-
-    id: str
-    path: str
-    frames: int
-    label: int
-    height: int
-    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +115,7 @@ def _changed(row, info):
 
 
 def _labels(data, rows):
-    """The label number of each video: the first, since a record has one feature list of them."""
+    """The label numbers of each video: one, or several if it shows several classes."""
     numbers = {name: number for number, name in enumerate(tables.read_classes(data))}
     return {row.id: [numbers[name] for name in row.names] for row in rows}
 
@@ -163,7 +153,7 @@ class _Store:
         path = self.folder / "index.csv"
         if not path.exists():
             return {}
-        entries = {entry["id"]: entry for _, entry in tables.read_table(path, COLUMNS, _REMEDY)}
+        entries = {entry["id"]: entry for _, entry in tables.read_table(path, COLUMNS, REMEDY)}
         return {
             row.id: entries[row.id]
             for row in self.rows
@@ -204,7 +194,7 @@ class _Store:
             "height": info["stored_height"],
             "width": info["stored_width"],
             "bytes": len(content),
-            "sha256": _digest(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
             "source": row.sha256,
             "label": self._label(row),
         }
@@ -238,12 +228,6 @@ class _Store:
         )
 
 
-def _digest(content):
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
-
-
 def _serialize(row, answer, labels, settings):
     """The video as a `tf.train.SequenceExample`, under the keys of TensorFlow's Model Garden."""
     import tensorflow as tf
@@ -274,55 +258,3 @@ def _serialize(row, answer, labels, settings):
         feature_lists=tf.train.FeatureLists(feature_list={"image/encoded": frames}),
     )
     return example.SerializeToString(deterministic=True)
-
-
-def read_provenance(data) -> dict:
-    """The settings that the records of DATA were made with; `DataError` if there are none."""
-    path = Path(data) / "records" / "provenance.json"
-    if not path.exists():
-        raise DataError(f"{path}: no such file. {_REMEDY}")
-    return read_json(path)
-
-
-def read_index(data) -> list[Record]:
-    """The records of the usable videos of DATA, each with its one label.
-
-    Raises `DataError` that names the records that are missing or have not the size they should,
-    and videos with more than one label, which no model here trains on.
-    """
-    data = Path(data)
-    rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
-    classes = tables.read_classes(data)
-    path = data / "records" / "index.csv"
-    table = tables.read_table(path, COLUMNS, _REMEDY)
-    tables.unique(path, table)
-    entries = {entry["id"]: entry for _, entry in table}
-    bad = [key for key, row in rows.items() if not _fits(data, row, entries.get(key))]
-    if bad:
-        raise DataError(
-            f"{data / 'records'}: the records of {len(bad)} of {len(rows)} usable videos are "
-            f"missing, damaged or out of date, the first are {', '.join(bad[:3])}. "
-            "Make them with: keras-attn prepare (what is complete is kept)"
-        )
-    many = [key for key, row in rows.items() if len(row.names) != 1]
-    if many:
-        raise DataError(f"{data}: {len(many)} videos have several labels, the first is {many[0]}")
-    return [_record(data, rows[key], entries[key], classes) for key in rows]
-
-
-def _fits(data, row, entry):
-    if entry is None or entry["source"] != row.sha256 or entry["frames"] != str(row.frames):
-        return False
-    path = data / "records" / entry["file"]
-    return path.is_file() and str(path.stat().st_size) == entry["bytes"]
-
-
-def _record(data, row, entry, classes):
-    return Record(
-        id=row.id,
-        path=str(data / "records" / entry["file"]),
-        frames=row.frames,
-        label=classes.index(row.labels),
-        height=int(entry["height"]),
-        width=int(entry["width"]),
-    )

@@ -18,7 +18,7 @@ import sys
 import av
 import numpy as np
 
-from keras_attn.data.damage import Problem, explain, shortage
+from keras_attn.data.damage import Problem, explain, shortage, what
 
 _LIBAVCODEC = ".".join(str(part) for part in av.library_versions["libavcodec"])
 DECODER = f"PyAV {av.__version__}, libavcodec {_LIBAVCODEC}"
@@ -89,26 +89,36 @@ def _open(request):
 
 
 def _decoded(path, info):
-    # "file:" keeps FFmpeg from reading a name such as "concat:x" as a protocol.
-    options = {"protocol_whitelist": "file"}
-    with av.open("file:" + path, options=options, metadata_errors="replace") as container:
+    with _container(path) as container:
         stream = _video_stream(container)
         context = stream.codec_context
         context.thread_count = 1
         context.options = {"err_detect": "explode"}
         info["fps"] = float(stream.average_rate or stream.guessed_rate or 0)
+        info["promised"] = stream.frames
         times = []
         for packet in container.demux(stream):
             if packet.is_corrupt:
-                raise Problem("damaged", f"packet {info['frames']} is marked as corrupt")
+                raise Problem("damaged", "the next packet is cut short")
             for frame in packet.decode():
                 if frame.is_corrupt:
-                    raise Problem("damaged", f"frame {info['frames']} is marked as corrupt")
+                    raise Problem("damaged", "the decoder marks the next one as corrupt")
                 _note(frame, info, times)
                 yield frame
         info["promised"], problem = shortage(container, stream, times)
         if problem:
             raise problem
+
+
+def _container(path):
+    try:
+        # "file:" keeps FFmpeg from reading a name such as "concat:x" as a protocol.
+        options = {"protocol_whitelist": "file"}
+        return av.open("file:" + path, options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise Problem("not a video", f"or its header is damaged: {what(error)}") from None
 
 
 def _note(frame, info, times):
