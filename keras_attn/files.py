@@ -14,11 +14,11 @@ from keras_attn.errors import UserError
 def staging(path):
     """Yield a sibling name of `path`; rename it to `path` on success, remove it on failure.
 
-    The name keeps the suffix, because Keras and PyAV choose a format by it.
+    The name keeps its end, because Keras and PyAV choose a format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem[:80]}-{secrets.token_hex(4)}{path.suffix}")
+    beside = path.with_name(f".{secrets.token_hex(4)}-{path.name[-80:]}")
     try:
         yield beside
         _flush(beside)

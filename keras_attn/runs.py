@@ -1,7 +1,7 @@
 """A run folder: what lies where, and how it is started, resumed and read."""
 
 import dataclasses
-import importlib.metadata
+import importlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ class Run:
     model = property(lambda self: self.path / "model.keras")
     results = property(lambda self: self.path / "results.json")
 
+    def read_results(self) -> dict:
+        return read_json(self.results)
+
     def finished(self) -> bool:
         return self.model.exists() and self.results.exists()
 
@@ -61,10 +64,11 @@ def start(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
 
 
 def _refuse_changes(path, old, new):
+    old, new = flat(old), flat(new)
     different = [
         f"{key}: was {_short(old.get(key))}, is {_short(value)}"
-        for key, value in _flat(new).items()
-        if (old := _flat(old)).get(key) != value
+        for key, value in new.items()
+        if old.get(key) != value
     ]
     if different:
         raise UserError(
@@ -73,14 +77,15 @@ def _refuse_changes(path, old, new):
         )
 
 
-def _flat(values, prefix=""):
-    flat = {}
+def flat(values: dict, prefix: str = "") -> dict:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    result = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            result |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            result[prefix + key] = value
+    return result
 
 
 def _short(value):
@@ -98,5 +103,5 @@ def open_run(path) -> Run:
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    found = {name: importlib.import_module(name).__version__ for name in PACKAGES}
     return found | {"python": platform.python_version(), "machine": platform.machine()}

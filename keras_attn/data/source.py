@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_attn.data import catalog, pipeline, records
+from keras_attn.data import pipeline, records, tables
 from keras_attn.data.features import FeatureStore
 from keras_attn.data.pipeline import ClipIndex, Video
 from keras_attn.errors import DataError, UsageError
@@ -55,7 +55,7 @@ def open_source(data, recipe, fold: int | None = None) -> Source:
     Raises `DataError` when the split, records or features are missing, damaged, or made otherwise.
     """
     data = Path(data)
-    classes = catalog.read_classes(data)
+    classes = tables.read_classes(data)
     labels = part_labels(data, fold)
     known = {key: label for part in labels.values() for key, label in part.items()}
     shape = weights = None
@@ -83,17 +83,17 @@ def open_source(data, recipe, fold: int | None = None) -> Source:
 def part_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:
     """For each part of the split: video id -> label. With `fold`: that fold is the test part."""
     data = Path(data)
-    classes = catalog.read_classes(data)
-    rows = {row.id: row for row in catalog.read_manifest(data) if row.usable}
+    classes = tables.read_classes(data)
+    rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
     parts: dict[str, dict[str, int]] = {}
-    assigned = catalog.read_split(data)
+    assigned = tables.read_split(data)
     folded = all(part.isdigit() for part in assigned.values())
     _check_fold(data, fold, sorted(set(assigned.values())), folded)
     for key, part in assigned.items():
         if key not in rows:
             raise DataError(f"{data}/split.csv: {key} is not a usable video of manifest.csv")
         part = ("test" if int(part) == fold else "train") if folded else part
-        parts.setdefault(part, {})[key] = classes.index(rows[key].labels)
+        parts.setdefault(part, {})[key] = _single_label(rows[key], classes)
     return parts
 
 
@@ -104,3 +104,12 @@ def _check_fold(data, fold, names, folded):
         )
     if not folded and fold is not None:
         raise UsageError(f"{data}: the split has parts {', '.join(names)}, not folds; drop --fold")
+
+
+def _single_label(row, classes):
+    if len(row.names) != 1:
+        raise DataError(
+            f"{row.id}: has {len(row.names)} labels ({row.labels}); the models here "
+            "answer one class a video, so give each video one label and scan again"
+        )
+    return classes.index(row.labels)

@@ -1,0 +1,7 @@
+"""`python -m keras_attn VERB` is `keras-attn VERB`."""
+
+import sys
+
+from keras_attn.cli import main
+
+sys.exit(main())

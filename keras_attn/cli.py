@@ -1,0 +1,181 @@
+"""The command line: `keras-attn VERB`, one verb for each public function of the package."""
+
+import argparse
+import json
+import os
+import sys
+
+from keras_attn import __version__
+from keras_attn.errors import UserError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes, not its errors
+
+
+def main(arguments=None) -> int:
+    """Run one verb; 0 ok, 1 failure, 2 usage, 3 data problems found."""
+    options = _parser().parse_args(arguments)
+    from keras_attn import commands
+    from keras_attn.console import Console, import_tensorflow
+
+    try:
+        verb = getattr(commands, options.verb)
+        if options.verb not in _WITHOUT_TENSORFLOW:
+            import_tensorflow()
+        return verb(options, Console(options.json, options.quiet)) or 0
+    except UserError as error:
+        return _fail(options, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(options, "stopped; a training goes on with --resume", 130)
+    except (OSError, ValueError) as error:
+        if os.environ.get("KERAS_ATTN_TRACEBACK"):
+            raise
+        return _fail(options, f"{error} (KERAS_ATTN_TRACEBACK=1 shows where)", 1)
+
+
+def _fail(options, message, code):
+    if options.json:
+        sys.stdout.write(json.dumps({"error": message, "exit_code": code}) + "\n")
+    else:
+        sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-attn",
+        description="Attention-based human action recognition in video: what, where and when.",
+        epilog="exit codes: 0 ok, 1 failure, 2 usage, 3 data problems found",
+    )
+    parser.add_argument("--version", action="version", version=f"keras-attn {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (summary, add_arguments) in _VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        add_arguments(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        verb.add_argument("--quiet", action="store_true", help="no progress, only the result")
+    return parser
+
+
+def _scan(verb):
+    add = verb.add_argument
+    add("root", help="folder with one folder a class, a TSN list (.txt) or a CSV (path,label)")
+    add("--data", required=True, help="data folder to write manifest.csv and classes.txt to")
+    add("--classes", help="class names for a list with numbers (classInd.txt or one name a line)")
+    add("--group-by", default="auto", help="auto (UCF gNN), parent, or a regular expression")
+    _limits(verb, seconds=60)
+
+
+def _limits(verb, seconds):
+    add = verb.add_argument
+    add("--workers", type=int, help="worker processes (default: one a core)")
+    add("--memory-gib", type=float, default=2.0, help="memory limit of a worker (default 2)")
+    add("--seconds", type=float, default=seconds, help=f"time limit a file (default {seconds})")
+
+
+def _split(verb):
+    add = verb.add_argument
+    add("--data", required=True, help="data folder that was scanned")
+    how = verb.add_mutually_exclusive_group()
+    how.add_argument(
+        "--fractions", type=float, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"),
+        default=(0.7, 0.15, 0.15), help="shares of the videos (default 0.7 0.15 0.15)",
+    )
+    how.add_argument("--folds", type=int, help="number of cross-validation folds")
+    how.add_argument("--official", help="folder of UCF-101's trainlist0N.txt and testlist0N.txt")
+    add("--number", type=int, default=1, help="which official split (default 1)")
+    add("--validation", type=float, default=0.0, help="with --official: share of its training side")
+    add("--seed", type=int, default=0)
+    add("--level", choices=("group", "clip"), default="group", help="what is kept together")
+    add("--force", action="store_true", help="allow --level clip although clips have groups")
+
+
+def _prepare(verb):
+    add = verb.add_argument
+    add("--data", required=True, help="data folder that was scanned")
+    add("--short-side", type=int, default=256, help="pixels of the stored short side (default 256)")
+    add("--quality", type=int, default=95, help="JPEG quality, 1 to 95 (default 95)")
+    _limits(verb, seconds=120)
+
+
+def _features(verb):
+    add = verb.add_argument
+    add("--data", required=True, help="data folder that was prepared")
+    add("--backbone", default="inception_v3")
+    add("--weights", default="imagenet", help="imagenet, a path, or none (default imagenet)")
+    add("--size", type=int, help="input side in pixels (default: the backbone's own)")
+    add("--batch-size", type=int, default=32)
+
+
+def _train(verb):
+    add = verb.add_argument
+    add("recipe", help="name of a recipe; keras-attn train list shows them")
+    add("--data", help="data folder")
+    add("--workdir", help="run folder to write")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field, as in clips.frames=16 or model.attention=none")
+    add("--fold", type=int, help="fold to hold out, for a split with folds")
+    add("--resume", action="store_true", help="go on with a run that was stopped")
+    add("--checkpoint-seconds", type=float, default=60.0, help="time between checkpoints (default 60)")
+
+
+def _evaluate(verb):
+    add = verb.add_argument
+    add("run", help="run folder")
+    add("--data", help="data folder (default: the one the run was trained on)")
+    add("--part", default="test", help="train, validation or test (default test)")
+    add("--examples", type=int, default=4, help="best and worst videos shown (default 4 each)")
+
+
+def _predict(verb):
+    add = verb.add_argument
+    add("videos", nargs="+", metavar="VIDEO")
+    add("--model", required=True, help="run folder or SavedModel")
+    add("--top-k", type=int, default=5)
+
+
+def _explain(verb):
+    add = verb.add_argument
+    add("video", metavar="VIDEO")
+    add("--model", required=True, help="run folder or SavedModel")
+    add("--out", required=True, help="MP4 file to write")
+
+
+def _export(verb):
+    add = verb.add_argument
+    add("run", help="run folder")
+    add("destination", help="model folder, as in saved_models/NAME; gets a new version")
+
+
+def _verify(verb):
+    add = verb.add_argument
+    add("saved_model", help="model folder or version folder")
+    add("--run", help="compute the expected answers anew from this run folder")
+
+
+def _benchmark(verb):
+    add = verb.add_argument
+    add("--data", required=True, help="data folder that was scanned and prepared")
+    add("--out", help="Markdown file to write")
+    add("--backbone", default="mobilenet_v2")
+    add("--weights", default="none", help="imagenet, a path, or none (default none)")
+
+
+_VERBS = {
+    "scan": ("decode every file once and write the manifest", _scan),
+    "split": ("divide the videos by group", _split),
+    "prepare": ("write one record of JPEG frames a video", _prepare),
+    "features": ("run a backbone over the records once", _features),
+    "train": ("train a model by a recipe", _train),
+    "evaluate": ("score the test videos and write the report", _evaluate),
+    "predict": ("name the action in videos", _predict),
+    "explain": ("write a video with the attention over it", _explain),
+    "export": ("write a SavedModel for TF Serving", _export),
+    "verify": ("compare a SavedModel with its run in a clean process", _verify),
+    "benchmark": ("measure throughput against the plain way", _benchmark),
+}
+
+
+_WITHOUT_TENSORFLOW = ("scan", "split")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

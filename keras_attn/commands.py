@@ -1,0 +1,172 @@
+"""What each verb of the command line does: call the function of that name and show its result."""
+
+import dataclasses
+
+import keras_attn
+from keras_attn.errors import UsageError
+
+DATA_PROBLEMS = 3
+
+
+def _summary(summary, console) -> int:
+    console.show(summary.lines(), summary.as_dict())
+    return DATA_PROBLEMS if getattr(summary, "problems", ()) else 0
+
+
+def scan(options, console):
+    with console.counting("scanning") as progress:
+        summary = keras_attn.scan(
+            options.root,
+            options.data,
+            classes=options.classes,
+            group_by=options.group_by,
+            progress=progress,
+            **_limits(options),
+        )
+    return _summary(summary, console)
+
+
+def _limits(options):
+    return {name: getattr(options, name) for name in ("workers", "memory_gib", "seconds")}
+
+
+def split(options, console):
+    summary = keras_attn.split(
+        options.data,
+        fractions=tuple(options.fractions),
+        folds=options.folds,
+        official=options.official,
+        number=options.number,
+        validation=options.validation,
+        seed=options.seed,
+        level=options.level,
+        force=options.force,
+    )
+    return _summary(summary, console)
+
+
+def prepare(options, console):
+    with console.counting("preparing") as progress:
+        summary = keras_attn.prepare(
+            options.data,
+            short_side=options.short_side,
+            quality=options.quality,
+            progress=progress,
+            **_limits(options),
+        )
+    return _summary(summary, console)
+
+
+def features(options, console):
+    with console.counting("features") as progress:
+        summary = keras_attn.features(
+            options.data,
+            options.backbone,
+            weights=_weights(options),
+            size=options.size,
+            batch_size=options.batch_size,
+            progress=progress,
+        )
+    return _summary(summary, console)
+
+
+def _weights(options):
+    return None if options.weights.lower() == "none" else options.weights
+
+
+def train(options, console):
+    from keras_attn.recipes import RECIPES, override
+
+    if options.recipe == "list":
+        recipes = {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()}
+        lines = [f"{name}: {_recipe_line(recipe)}" for name, recipe in RECIPES.items()]
+        return console.show(lines, recipes)
+    if not options.data or not options.workdir:
+        raise UsageError("train needs --data and --workdir")
+    if options.recipe not in RECIPES:
+        raise UsageError(f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}")
+    recipe = RECIPES[options.recipe]
+    for change in options.set:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes FIELD=VALUE, as in clips.frames=16, got {change!r}")
+        recipe = override(recipe, path, text)
+    with console.training() as progress:
+        run = keras_attn.train(
+            recipe,
+            options.data,
+            options.workdir,
+            fold=options.fold,
+            resume=options.resume,
+            checkpoint_seconds=options.checkpoint_seconds,
+            progress=progress,
+        )
+    results = run.read_results()
+    minutes = results["seconds"] / 60
+    line = f"{run.path}: trained {results['epochs']} epochs in {minutes:.1f} minutes; {run.model}"
+    return console.show([line], results)
+
+
+def _recipe_line(recipe):
+    clips = recipe.clips
+    return (
+        f"{recipe.model} on {recipe.backbone} ({recipe.input}), clips of {clips.frames} frames "
+        f"every {clips.stride}, {recipe.epochs} epochs"
+    )
+
+
+def evaluate(options, console):
+    with console.counting("evaluating") as progress:
+        evaluation = keras_attn.evaluate(
+            options.run,
+            data=options.data,
+            part=options.part,
+            examples=options.examples,
+            progress=progress,
+        )
+    return _summary(evaluation, console)
+
+
+def predict(options, console):
+    predictions = keras_attn.predict(options.videos, options.model, top_k=options.top_k)
+    lines = []
+    for prediction in predictions:
+        lines.append(prediction.problem or f"{prediction.path} ({prediction.frames} frames)")
+        lines += [
+            f"  {guess.probability:6.1%}  {guess.name}  ({guess.votes:.0%} of the clips)"
+            for guess in prediction.guesses
+        ]
+    console.show(lines, {"predictions": [prediction.as_dict() for prediction in predictions]})
+    return DATA_PROBLEMS if any(prediction.problem for prediction in predictions) else 0
+
+
+def explain(options, console):
+    result = keras_attn.explain(options.video, options.model, options.out)
+    line = f"{result.path}: {result.frames} frames, {result.answer} ({result.probability:.1%})"
+    console.show([line], result.as_dict())
+
+
+def export(options, console):
+    verification = keras_attn.export(options.run, options.destination)
+    line = f"exported and verified: {verification.path}"
+    console.show([line, *verification.lines()], verification.as_dict())
+
+
+def verify(options, console):
+    verification = keras_attn.verify(options.saved_model, run=options.run)
+    verdict = "agrees with its run" if verification.passed else "DIFFERS from its run"
+    lines = [f"{verification.path}: {verdict}", *verification.lines()]
+    console.show(lines, verification.as_dict())
+    return 0 if verification.passed else 1
+
+
+def benchmark(options, console):
+    with console.counting("benchmark") as progress:
+        result = keras_attn.benchmark(
+            options.data,
+            backbone=options.backbone,
+            weights=_weights(options),
+            out=options.out,
+            progress=progress,
+        )
+    return _summary(result, console)

@@ -1,0 +1,174 @@
+"""Score the videos of a part of the data with a trained run, and write the report."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_attn import metrics, overlays, runs
+from keras_attn.data import pipeline, records, tables
+from keras_attn.data.source import Source, open_source
+from keras_attn.errors import DataError
+from keras_attn.files import write_json
+from keras_attn.recognition import load_recognizer
+from keras_attn.report import Example, Report, report_dict, write_report
+from keras_attn.scores import Scores, write_scores
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of an evaluation, and the folder with `scores.npz`, `metrics.json` and
+    `report.html`."""
+
+    folder: Path
+    part: str
+    summary: metrics.Summary
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def lines(self) -> list[str]:
+        summary = self.summary
+        interval = ""
+        if summary.interval:
+            low, high = summary.interval
+            interval = f" ({summary.interval_level:.0%} interval {low:.1%} to {high:.1%})"
+        return [
+            f"{self.part}: {summary.correct} of {summary.videos} videos right, accuracy "
+            f"{summary.accuracy:.1%}{interval}, mean over classes {summary.mean_class_accuracy:.1%}",
+            f"always answering the most frequent class: {summary.largest_class_share:.1%}",
+            f"report: {self.report}",
+        ]
+
+    def as_dict(self) -> dict:
+        numbers = dataclasses.asdict(self.summary)
+        numbers["confusion"] = self.summary.confusion.tolist()
+        return {"folder": str(self.folder), "part": self.part, **numbers}
+
+
+def evaluate(run, *, data=None, part: str = "test", examples: int = 4, progress=None) -> Evaluation:
+    """Score every video of `part` by its clips and write `RUN/evaluation/<part>/`.
+
+    Clip scores are means over the steps, a video's label the majority over its clips (Quan et al.
+    2020, eq. 13-15). `data` is the data folder, by default the one of the training. Raises
+    `DataError` when the part is empty or the data are not those the run was trained on.
+    """
+    run = runs.open_run(run)
+    recognizer = load_recognizer(run.path)
+    source = open_source(data or run.facts["data"], run.recipe, run.facts["fold"])
+    _check_source(run, source, part)
+    videos = source.parts[part]
+    answers = []
+    for done, video in enumerate(videos):
+        answers.append(_answer(recognizer, source, video)["clip_probabilities"][0].numpy())
+        if progress:
+            progress(done + 1, len(videos), video.id)
+    scores = _scores(run.classes, videos, answers)
+    groups = {row.id: row.group for row in tables.read_manifest(source.data)}
+    grouped = [groups[video.id] or video.id for video in videos]
+    summary = metrics.summarise(scores, grouped if any(groups.values()) else None)
+    folder = run.path / "evaluation" / part
+    evaluation = Evaluation(folder, part, summary)
+    write_scores(folder / "scores.npz", scores)
+    report = _report(run, source, evaluation, *_examples(recognizer, source, scores, part, examples))
+    write_json(folder / "metrics.json", report_dict(report))
+    write_report(evaluation.report, report)
+    return evaluation
+
+
+def _check_source(run, source: Source, part):
+    if source.classes != run.classes:
+        raise DataError(
+            f"{source.data}: its {len(source.classes)} classes are not the {len(run.classes)} that "
+            f"{run.path} was trained on ({', '.join(run.classes[:5])}, ...)"
+        )
+    if source.provenance != run.facts["input"]:
+        raise DataError(
+            f"{source.data}: its features or records were made in another way than those that "
+            f"{run.path} was trained on; compare provenance.json there with run.json"
+        )
+    if not source.parts.get(part):
+        there = ", ".join(f"{name} ({len(videos)})" for name, videos in source.parts.items())
+        raise DataError(f"{source.data}: no videos in the part {part!r}; there are {there}")
+
+
+def _answer(recognizer, source: Source, video):
+    if source.feature_shape:
+        features = np.load(video.path, allow_pickle=False)
+        return recognizer.answer_features(features[None].astype("float32"))
+    return recognizer.answer_jpegs(pipeline.encoded_frames(tf.io.read_file(video.path))[None])
+
+
+def _scores(classes, videos, answers) -> Scores:
+    ids = [video.id for video in videos]
+    video_of_clip = np.repeat(np.arange(len(videos)), [len(clips) for clips in answers])
+    together = metrics.video_scores(np.concatenate(answers), video_of_clip, ids)
+    return Scores(
+        ids=ids,
+        labels=np.array([video.label for video in videos]),
+        class_names=classes,
+        probabilities=together.probabilities,
+        votes=together.votes,
+        predicted=together.predicted,
+    )
+
+
+def _examples(recognizer, source: Source, scores: Scores, part, count):
+    """Pictures of the surest right and the surest wrong answers; none when frames are not there."""
+    try:
+        paths = {record.id: record.path for record in records.read_index(source.data)}
+    except DataError:
+        return [], []
+    videos = {video.id: video for video in source.parts[part]}
+    right = scores.predicted == scores.labels
+    sureness = scores.probabilities[np.arange(len(right)), scores.predicted]
+    order = np.argsort(-sureness, kind="stable")
+
+    def pictures(rows):
+        return [_example(recognizer, source, videos, paths, scores, row) for row in rows[:count]]
+
+    return pictures(order[right[order]]), pictures(order[~right[order]])
+
+
+def _example(recognizer, source, videos, paths, scores, row):
+    video = videos[scores.ids[row]]
+    where = _answer(recognizer, source, video)["where"][0].numpy()
+    encoded = pipeline.encoded_frames(tf.io.read_file(paths[video.id])).numpy()
+    chosen = overlays.key_frames(len(encoded), 6)
+    frames = np.stack([tf.io.decode_jpeg(encoded[i], channels=3).numpy() for i in chosen])
+    picture = overlays.strip(frames, where[chosen], count=len(chosen))
+    answer, truth = scores.predicted[row], scores.labels[row]
+    verdict = "" if answer == truth else f", truth: {scores.class_names[truth]}"
+    probability = scores.probabilities[row, answer]
+    title = f"{scores.class_names[answer]} ({probability:.0%}){verdict}"
+    return Example(title, video.id, overlays.jpeg_data_uri(picture))
+
+
+def _report(run, source: Source, evaluation, best, worst) -> Report:
+    results = run.read_results()
+    recipe = runs.flat(run.facts["recipe"])
+    parts = [{"part": name, "videos": len(videos)} for name, videos in source.parts.items()]
+    rows = tables.read_manifest(source.data)
+    unusable = sum(not row.usable for row in rows)
+    accounting = [*parts, {"part": "not in the split", "videos": _unused(rows, source)}]
+    accounting.append({"part": "unusable files", "videos": unusable})
+    return Report(
+        title=f"{run.path.resolve().name}: {evaluation.part}",
+        subtitle=f"{run.facts['recipe']['model']}, {len(run.classes)} classes, "
+        f"{len(rows)} files found",
+        metrics=evaluation.summary,
+        data=accounting,
+        history=results["history"],
+        recipe=[(key, str(value), "") for key, value in recipe.items()],
+        best=best,
+        worst=worst,
+        environment=list(run.facts["versions"].items()),
+    )
+
+
+def _unused(rows, source):
+    used = sum(len(videos) for videos in source.parts.values())
+    return sum(row.usable for row in rows) - used
