@@ -17,6 +17,7 @@ class Backbone:
     endpoint: str
     size: int
     description: str
+    preprocessing: str = "RGB, pixels / 127.5 - 1"  # a layer of the model that `build` gives
 
 
 def load_weights_file(model, path, name, expected):
