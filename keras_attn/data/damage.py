@@ -3,6 +3,8 @@
 import numpy as np
 
 COPY_AGAIN = "copy or download it again from its source, or remove it"
+_HUGE = 2**25  # pixels; FFmpeg's H.264 decoder calls the data invalid when memory runs out
+_MEMORY = "allow more with --memory, or make the video smaller"
 _UNEVEN = 0.1  # a frame interval that differs by more than this share is not a constant rate
 
 
@@ -33,6 +35,8 @@ def explain(error: Exception, info: dict | None) -> str:
     if kind == "damaged" and info:
         promised = f" of {info['promised']} promised" if info["promised"] else ""
         details = f"after {info['frames']}{promised} frames, {details}"
+        if info["width"] * info["height"] > _HUGE:
+            remedy += f"; frames of this size may also need more memory: {_MEMORY}"
     return Problem(kind, details, remedy).reason
 
 
@@ -53,7 +57,7 @@ def out_of_memory() -> Problem:
     return Problem(
         "out of memory",
         "decoding it needs more memory than a worker may have",
-        "allow more with --memory, or make the video smaller",
+        _MEMORY,
     )
 
 

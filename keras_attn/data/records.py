@@ -8,6 +8,7 @@ The index is written every few seconds, after the records that it names: what a 
 behind without an index entry is made again, and nothing half-written is ever named.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -18,7 +19,7 @@ from keras_attn.data.catalog import file_stem
 from keras_attn.data.pool import Pool
 from keras_attn.data.record_index import COLUMNS, REMEDY, Record, read_index, read_provenance
 from keras_attn.data.tables import Row
-from keras_attn.errors import DataError, UsageError
+from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.files import read_json, sha256, write_json
 
 __all__ = ["PrepareSummary", "Record", "prepare", "read_index", "read_provenance"]
@@ -88,15 +89,15 @@ def prepare(
         kept, problems = len(rows) - len(todo), store.stale()
         requests = [_request(row, settings) for row in todo]
         failed = []
-        for done, (row, answer) in enumerate(zip(todo, pool.map(requests), strict=True), kept + 1):
-            reason = answer.reason or _changed(row, answer.info)
-            if reason:
-                failed.append(f"{row.id}: {reason}")
-            else:
-                store.write(row, answer)
-            if progress:
-                progress(done, len(rows), row.id)
-    store.flush()
+        with store:
+            for done, (row, answer) in enumerate(zip(todo, pool.map(requests), strict=True), 1):
+                reason = answer.reason or _changed(row, answer.info)
+                if reason:
+                    failed.append(f"{row.id}: {reason}")
+                else:
+                    store.write(row, answer)
+                if progress:
+                    progress(kept + done, len(rows), row.id)
     return store.summary(kept, failed, problems)
 
 
@@ -170,8 +171,20 @@ class _Store:
     def _label(self, row):
         return "|".join(map(str, self.labels[row.id]))
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None:
+            self.flush()
+            return
+        with contextlib.suppress(UserError):  # the first error is the one to tell
+            self.flush()
+
     def stale(self):
         """A line for the files that belong to no usable video, if there are any."""
+        for half_written in self.folder.glob(".*-????????.record"):  # see `files.staging`
+            half_written.unlink()
         known = {f"{file_stem(row.id)}.record" for row in self.rows}
         known |= {"index.csv", "provenance.json"}
         self.strangers = sorted(p.name for p in self.folder.iterdir() if p.name not in known)
