@@ -1,0 +1,57 @@
+"""Fixtures for all tests; neutral to the backend."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+
+def pytest_configure(config):
+    # Keras 3.15 variables have the `__array__` of NumPy 1, so reading any weight warns under
+    # NumPy 2. Nothing in this package can mend that; every other warning stays an error.
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    )
+
+
+@pytest.fixture
+def rng():
+    """The same random numbers in every run, for data, initial weights and dropout."""
+    keras.utils.set_random_seed(7)
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def policy():
+    """Set the dtype policy of one test."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real clips and weights beside the repository; skips where it is not."""
+    folder = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A data folder, scanned, split and prepared: 6 scenes x 4 motions, 12 frames of 32 pixels.
+
+    Tests only read it; the videos lie in `videos` beside it, their truth in `videos.json`.
+    """
+    import keras_attn
+    from keras_attn.data.synthetic import write_dataset
+
+    root = tmp_path_factory.mktemp("tiny")
+    write_dataset(root / "videos", scenes=6, seed=3, side=32, frames=12)
+    keras_attn.scan(root / "videos", root / "data", workers=1)
+    keras_attn.split(root / "data", fractions=(0.5, 0.25, 0.25))
+    keras_attn.prepare(root / "data", workers=1)
+    return root / "data"
