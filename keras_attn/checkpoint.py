@@ -1,7 +1,7 @@
 """The whole state of a training run in one file that is whole or absent.
 
-Weights, seeds of random layers, optimiser slots, running metrics, history, best epoch and the
-position in the data travel together, so that a run that was killed at any moment goes on to the
+Weights, seeds of random layers, optimiser slots, history, best epoch and the position in the data
+travel together, so that a run that was killed at any moment goes on to the
 same bits. One rename publishes them; `keras.callbacks.BackupAndRestore` overwrites in place and
 forgets all but weights, optimiser and epoch.
 """
@@ -26,7 +26,7 @@ def training_variables(model) -> list:
     """
     frozen = {id(v) for layer in model.layers if not layer.trainable for v in layer.variables}
     moving = [v for v in model.variables if id(v) not in frozen]
-    return [*moving, *model.optimizer.variables, *model.metrics_variables]
+    return [*moving, *model.optimizer.variables]
 
 
 def save(path, model, state: dict) -> None:

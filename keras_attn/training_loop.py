@@ -17,11 +17,16 @@ from keras_attn.files import staging, write_atomic
 
 @dataclass
 class Position:
-    """How far a run has come, and what its callbacks would have to remember."""
+    """How far a run has come, and what its callbacks would have to remember.
+
+    `sums` are the logs of the present epoch, each weighted by the `clips` of its batch.
+    """
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    clips: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
     best: float = -math.inf
     history: list[dict] = field(default_factory=list)
 
@@ -61,13 +66,7 @@ class TrainingLoop:
         self.steps = -(-len(self.clips) // recipe.batch_size)
         self.position = Position()
         if run.checkpoint.exists():
-            self._warm_up()
             self.position = Position(**checkpoint.load(run.checkpoint, model))
-
-    def _warm_up(self):
-        """Make the metrics' variables exist, so that a checkpoint can fill them."""
-        first = pipeline.batches(self.clips, self.read_plain, 1).take(1)
-        self.model.evaluate(first, verbose=0)
 
     def fit(self):
         started = time.perf_counter() - self.position.seconds
@@ -78,7 +77,8 @@ class TrainingLoop:
                 self._keep_best(row)
                 self.position.history.append(row)
                 self.position.epoch += 1
-                self.position.step = 0
+                self.position.step = self.position.clips = 0
+                self.position.sums = {}
                 self._save()
                 self.progress(row)
         except KeyboardInterrupt:
@@ -89,8 +89,6 @@ class TrainingLoop:
     def _epoch(self, started):
         """The rest of the present epoch; returns its row of the history."""
         position, recipe = self.position, self.recipe
-        if position.step == 0:
-            self.model.reset_metrics()
         dataset = pipeline.batches(
             self.clips,
             self.read,
@@ -106,7 +104,7 @@ class TrainingLoop:
             asked = time.perf_counter()
             inputs, labels = next(iterator)
             waited += time.perf_counter() - asked
-            self.model.train_on_batch(inputs, labels)
+            self._count(self.model.train_on_batch(inputs, labels, return_dict=True), len(labels))
             clips += len(labels)
             position.step += 1
             now = time.perf_counter()
@@ -132,8 +130,15 @@ class TrainingLoop:
             data_wait=wait,
         )
 
+    def _count(self, logs, clips):
+        """Add the logs of one batch to those of the epoch; Keras gives each batch its own."""
+        position = self.position
+        position.clips += clips
+        for name, value in logs.items():
+            position.sums[name] = position.sums.get(name, 0.0) + float(value) * clips
+
     def _logs(self):
-        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        return {name: total / self.position.clips for name, total in self.position.sums.items()}
 
     def _validate(self):
         dataset = pipeline.batches(self.validation, self.read_plain, self.recipe.batch_size)
