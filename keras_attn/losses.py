@@ -86,7 +86,8 @@ def block_entropy(weights, block=2, stride=None):
     """
     masses = _block_sums(_checked(weights), block, stride)
     total = ops.sum(masses, axis=(2, 3), keepdims=True)
-    shares = masses / ops.where(total > _TINY, total, 1.0)
+    # The derivative of a quotient divides by the square of the total.
+    shares = masses / ops.where(ops.square(total) > _TINY, total, 1.0)
     positive = shares > _TINY
     entropies = -ops.where(positive, shares * ops.log(ops.where(positive, shares, 1.0)), 0.0)
     return ops.mean(ops.sum(entropies, axis=(1, 2, 3)))

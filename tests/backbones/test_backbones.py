@@ -1,0 +1,151 @@
+"""Backbones: shapes, published sizes, preprocessing, weights from files and their errors."""
+
+import keras
+import numpy as np
+import pytest
+from checks import BACKEND, JIT, assert_close, check_layer
+
+from keras_attn import backbones
+from keras_attn.backbones import BACKBONES, build_backbone, features_input, imagenet, weights_hash
+from keras_attn.backbones.tiny import AppendCoordinates
+from keras_attn.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "name, shapes",
+    [
+        ("inception_v3", {None: (8, 8, 2048), 224: (5, 5, 2048)}),
+        ("mobilenet_v2", {None: (7, 7, 1280), (64, 96): (2, 3, 1280)}),
+        ("tiny", {None: (8, 8, 32), (40, 48): (5, 6, 32)}),
+    ],
+)
+def test_map_sizes(name, shapes):
+    if BACKEND == "jax" and name == "inception_v3":
+        pytest.skip("a shape is the same on every backend, and JAX takes long to infer it")
+    for size, shape in shapes.items():
+        assert build_backbone(name, size).output_shape == (None, *shape)
+
+
+def test_parameters_are_those_published():
+    assert build_backbone("inception_v3", 75).count_params() == 21_802_784
+    assert build_backbone("mobilenet_v2", 32).count_params() == 2_257_984
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_table_says_what_is_built(name):
+    backbone = BACKBONES[name]
+    assert backbone.name == name and str(backbone.size) in backbone.description
+    model = build_backbone(name, 80)
+    network = model.layers[-1] if name != "tiny" else model
+    assert network.layers[-1].name == backbone.endpoint
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_preprocessing_is_inside(rng, dtype):
+    frames = rng.integers(0, 256, (2, 64, 96, 3)).astype(dtype)
+    model = build_backbone("mobilenet_v2", (64, 96))
+    assert_close(model(frames), model.layers[-1](frames.astype("float32") / 127.5 - 1), atol=1e-4)
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match="one of inception_v3, mobilenet_v2, tiny, got 'vgg'"):
+        build_backbone("vgg")
+
+
+@pytest.mark.parametrize("file", ["a.weights.h5", "a.h5"])
+def test_weights_made_at_another_size_load(rng, tmp_path, file):
+    network = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 64, 3)
+    )
+    network.set_weights([rng.random(w.shape) for w in network.weights])
+    # The published files are of the older kind, ".h5".
+    (network.save_weights if "weights" in file else network.save)(tmp_path / file)
+    loaded = build_backbone("mobilenet_v2", 96, tmp_path / file)
+    assert weights_hash(loaded) == weights_hash(network)
+
+
+def test_weights_of_tiny_load(rng, tmp_path):
+    model = build_backbone("tiny")
+    model.save_weights(tmp_path / "tiny.weights.h5")
+    copy = build_backbone("tiny", 32, tmp_path / "tiny.weights.h5")
+    assert weights_hash(copy) == weights_hash(model) != weights_hash(build_backbone("tiny"))
+
+
+@pytest.mark.parametrize("name, side", [("mobilenet_v2", 32), ("tiny", 16)])
+def test_files_that_do_not_serve(name, side, tmp_path):
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "text.weights.h5").write_text("not HDF5")
+    for file in ("absent.weights.h5", "other.weights.h5", "text.weights.h5"):
+        with pytest.raises(UserError, match=f"(?s){name}.*{file}.*Expected: an HDF5 file"):
+            build_backbone(name, side, tmp_path / file)
+
+
+def test_no_imagenet_weights_for_tiny():
+    with pytest.raises(UserError, match="trained from scratch"):
+        build_backbone("tiny", weights="imagenet")
+
+
+def test_imagenet_weights_come_from_the_published_size(rng, monkeypatch):
+    """Without a network: the download is a network of random weights."""
+    asked = {}
+
+    def download(name, app, size):
+        asked.update(name=name, size=size)
+        asked["network"] = app(include_top=False, weights=None, input_shape=(size, size, 3))
+        return asked["network"]
+
+    monkeypatch.setattr(imagenet, "_download", download)
+    model = build_backbone("mobilenet_v2", 32, "imagenet")
+    assert (asked["name"], asked["size"]) == ("mobilenet_v2", 224)
+    assert weights_hash(model) == weights_hash(asked["network"])
+
+
+def test_a_failed_download_asks_for_a_path():
+    def application(**kwargs):
+        raise Exception("URL fetch failure")
+
+    application.__name__ = "MobileNetV2"
+    with pytest.raises(UserError, match="URL fetch failure.*give its path"):
+        imagenet._download("mobilenet_v2", application, 224)
+
+
+@pytest.mark.real
+def test_real_weights_load(shared_data):
+    path = shared_data / "weights" / "mobilenetv2_1.0_224_imagenet_notop.weights.h5"
+    model = build_backbone("mobilenet_v2", weights=path)
+    model.compile(jit_compile=JIT)
+    maps = model.predict(np.full((1, 224, 224, 3), 127.5), verbose=0)
+    assert maps.shape == (1, 7, 7, 1280)
+    # The last activation is a ReLU6; trained channels are sparse, unlike random ones.
+    assert 0 <= maps.min() and maps.max() <= 6 and 0.5 < (maps == 0).mean() < 1
+
+
+def test_coordinates(rng):
+    images = rng.random((2, 3, 5, 4), dtype="float32")
+    outputs = np.asarray(AppendCoordinates()(images))
+    assert outputs.shape == (2, 3, 5, 6)
+    for b, i, j in np.ndindex(2, 3, 5):
+        assert_close(outputs[b, i, j, 4:], np.array([i - 1, j / 2 - 1]))
+    assert_close(outputs[..., :4], images)
+    check_layer(AppendCoordinates(), images)
+
+
+def test_features_input():
+    inputs, features = features_input(None, (None, 3, 4, 5))
+    assert list(inputs) == ["features"] and inputs["features"] is features
+    inputs, features = features_input("tiny", (3, 16, 24, 3))
+    assert inputs["video"].shape == (None, 3, 16, 24, 3)
+    assert features.shape == (None, 3, 2, 3, 32)
+
+
+def test_a_frozen_backbone_does_not_learn_statistics(rng):
+    inputs, features = features_input("mobilenet_v2", (2, 32, 32, 3))
+    model = keras.Model(inputs, features)
+    backbone = model.get_layer("backbone")
+    backbone.trainable = False
+    before = backbones.weights_hash(backbone)
+    video = {"video": rng.random((2, 2, 32, 32, 3), dtype="float32") * 255}
+    assert_close(model(video, training=True), model(video, training=False))
+    assert weights_hash(backbone) == before
+    assert not backbone.trainable_weights

@@ -1,0 +1,41 @@
+"""PerFrame is the layer on each frame."""
+
+import keras
+import numpy as np
+import pytest
+from checks import assert_close, check_layer
+
+from keras_attn.layers import PerFrame
+
+
+def test_is_the_layer_on_each_frame(rng):
+    video = rng.random((2, 3, 5, 6, 4), dtype="float32")
+    layer = keras.layers.Conv2D(7, 3)
+    outputs = PerFrame(layer)(video)
+    assert outputs.shape == (2, 3, 3, 4, 7)
+    for b, t in np.ndindex(2, 3):
+        assert_close(outputs[b, t], layer(video[b, t : t + 1])[0])
+    check_layer(PerFrame(keras.layers.Conv2D(6, 3)), video)
+
+
+def test_integer_pixels_reach_the_layer_as_they_are(rng):
+    seen = []
+
+    class Spy(keras.layers.Rescaling):
+        def call(self, images):
+            seen.append(keras.backend.standardize_dtype(images.dtype))
+            return super().call(images)
+
+    video = rng.integers(0, 256, (2, 3, 5, 6, 3), dtype="uint8")
+    assert_close(PerFrame(Spy(1 / 255))(video), video / 255)
+    assert seen[-1] == "uint8"
+
+
+@pytest.mark.parametrize("time", [1, 4])
+def test_time_may_be_unknown(rng, time):
+    video = keras.Input((None, 5, 6, 4))
+    layer = keras.layers.Conv2D(7, 3)
+    model = keras.Model(video, PerFrame(layer)(video))
+    assert model.output_shape == (None, None, 3, 4, 7)
+    frames = rng.random((2, time, 5, 6, 4), dtype="float32")
+    assert_close(model.predict(frames, verbose=0)[:, -1], layer(frames[:, -1]))
