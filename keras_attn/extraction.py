@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
-from keras_attn.data import pipeline, records, transforms
+from keras_attn.data import pipeline, records
 from keras_attn.data.features import FeatureStore
 from keras_attn.errors import UsageError
 from keras_attn.files import staging
@@ -91,13 +91,9 @@ def _maps(model, path, size, batch_size):
     encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))
     dataset = (
         tf.data.Dataset.from_tensor_slices(encoded)
-        .map(lambda jpeg: _picture(jpeg, size), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda jpeg: pipeline.picture(jpeg, size), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(2)
     )
     for pictures in dataset:
         yield model.predict_on_batch(pictures)
-
-
-def _picture(jpeg, size):
-    return transforms.squeeze(tf.io.decode_jpeg(jpeg, channels=3)[None], size)[0]

@@ -110,6 +110,11 @@ def _decode(encoded):
     return tf.io.decode_jpeg(encoded, channels=3)
 
 
+def picture(jpeg, size: int):
+    """One frame of a record, squeezed: a JPEG string -> `(size, size, 3)` float32 in 0..255."""
+    return transforms.squeeze(_decode(jpeg)[None], size)[0]
+
+
 def _window(example, frames):
     return tf.minimum(example["start"] + tf.range(frames), example["length"] - 1)
 

@@ -1,0 +1,276 @@
+"""Measure throughput, each part against the plain way of doing it, in one run.
+
+Every pair is measured in turns (ours, plain, ours, plain, ...) and the medians are compared: a
+ratio says more than a time on a machine that does other things too.
+"""
+
+import os
+import platform
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_attn import plain_ways, runs
+from keras_attn.backbones import BACKBONES, build_backbone
+from keras_attn.data import pipeline, records, tables
+from keras_attn.data.audit import scan
+from keras_attn.data.records import prepare
+from keras_attn.extraction import features
+from keras_attn.files import write_atomic
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: things a second of ours and of the plain way, and their ratio."""
+
+    what: str
+    unit: str
+    ours: float
+    plain: float
+    plain_way: str
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.plain
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All comparisons of one run, and the machine they were made on."""
+
+    machine: str
+    rows: tuple[Row, ...]
+
+    def lines(self) -> list[str]:
+        head = [
+            f"Measured on {self.machine}; medians of {REPEATS} turns.",
+            "",
+            "| what | unit | keras_attn | plain way | ratio | the plain way |",
+            "|---|---|--:|--:|--:|---|",
+        ]
+        return head + [
+            f"| {row.what} | {row.unit} | {row.ours:.4g} | {row.plain:.4g} | {row.ratio:.2f} | "
+            f"{row.plain_way} |"
+            for row in self.rows
+        ]
+
+    def as_dict(self) -> dict:
+        rows = [asdict(row) | {"ratio": row.ratio} for row in self.rows]
+        return {"machine": self.machine, "rows": rows}
+
+
+def benchmark(
+    data, *, backbone: str = "mobilenet_v2", weights=None, out=None, videos: int = 12, progress=None
+) -> Benchmark:
+    """Measure scan, prepare, features, reading and training on `videos` videos of a data folder.
+
+    `data` must be scanned and prepared. With `out`, the table is written there as Markdown. Speeds
+    do not depend on the weights of the backbone, so random ones serve (`weights=None`).
+    """
+    steps = [_scan, _prepare, _features, _reading, _training_step, _first_step, _compiled]
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = _Bench(data, Path(scratch), backbone, weights, videos)
+        for done, step in enumerate(steps, 1):
+            rows.append(step(bench))
+            if progress:
+                progress(done, len(steps), rows[-1].what)
+    versions = ", ".join(f"{name} {version}" for name, version in runs.versions().items())
+    result = Benchmark(f"{os.cpu_count()} cores ({platform.processor() or 'CPU'}), {versions}", tuple(rows))
+    if out:
+        write_atomic(out, "\n".join(result.lines()) + "\n")
+    return result
+
+
+class _Bench:
+    """A small data folder of its own, so that nothing of the user's is touched."""
+
+    def __init__(self, data, scratch: Path, backbone, weights, videos):
+        rows = [row for row in tables.read_manifest(data) if row.usable]
+        self.rows = rows[:: max(len(rows) // videos, 1)][:videos]
+        self.frames = sum(row.frames for row in self.rows)
+        self.records = {record.id: record for record in records.read_index(data)}
+        self.scratch, self.backbone, self.weights = scratch, backbone, weights
+        self.size = BACKBONES[backbone].size
+        self.list = scratch / "videos.csv"
+        lines = [f'"{row.path}","{row.labels}"' for row in self.rows]
+        self.list.write_text("path,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        self.turn = 0
+
+    def folder(self) -> Path:
+        """A new data folder for each turn: nothing may be there already."""
+        self.turn += 1
+        return self.scratch / f"data{self.turn}"
+
+    def compare(self, what, unit, count, ours, plain, plain_way) -> Row:
+        times = {ours: [], plain: []}
+        for _ in range(REPEATS):
+            for function in (ours, plain):
+                started = time.perf_counter()
+                function()
+                times[function].append(time.perf_counter() - started)
+        speeds = [count / float(np.median(times[function])) for function in (ours, plain)]
+        return Row(what, unit, *speeds, plain_way)
+
+
+def _scan(bench):
+    paths = [row.path for row in bench.rows]
+    return bench.compare(
+        "scan: decode, count, hash",
+        "frames/s",
+        bench.frames,
+        lambda: scan(bench.list, bench.folder()),
+        lambda: plain_ways.decode_with_opencv(paths),
+        "one loop over OpenCV's VideoCapture, which reports no damage",
+    )
+
+
+def _prepare(bench):
+    folders = []
+    for _ in range(REPEATS):
+        folders.append(bench.folder())
+        scan(bench.list, folders[-1])
+    bench.prepared, todo = folders[0], iter(folders)
+    paths = [row.path for row in bench.rows]
+    return bench.compare(
+        "prepare: decode, resize, JPEG",
+        "frames/s",
+        bench.frames,
+        lambda: prepare(next(todo)),
+        lambda: plain_ways.frames_to_files(paths, bench.folder()),
+        "OpenCV loop, one JPEG file a frame",
+    )
+
+
+def _features(bench):
+    some = [bench.records[row.id] for row in bench.rows[:2]]
+    count = sum(record.frames for record in some)
+    model = build_backbone(bench.backbone, size=bench.size, weights=bench.weights)
+    distributed = plain_ways.time_distributed(model, frames=16, size=bench.size)
+    folders = iter([_small_data(bench, some) for _ in range(REPEATS)])
+
+    def ours():
+        features(next(folders), bench.backbone, weights=bench.weights, size=bench.size)
+
+    def plain():
+        for record in some:
+            video = _frames(record, bench.size)
+            padding = -len(video) % 16
+            clips = np.concatenate([video, video[-1:].repeat(padding, 0)])
+            distributed.predict(clips.reshape(-1, 16, bench.size, bench.size, 3), 2, verbose=0)
+
+    return bench.compare(
+        f"features: {bench.backbone} at {bench.size}",
+        "frames/s",
+        count,
+        ours,
+        plain,
+        "Keras TimeDistributed over clips of 16 frames, decoded beforehand frame by frame",
+    )
+
+
+def _small_data(bench, some):
+    """A prepared data folder with only the records `some`."""
+    folder = bench.folder()
+    ids = {record.id for record in some}
+    lines = [f'"{row.path}","{row.labels}"' for row in bench.rows if row.id in ids]
+    listing = bench.scratch / f"{folder.name}.csv"
+    listing.write_text("path,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    scan(listing, folder)
+    prepare(folder)
+    return folder
+
+
+def _frames(record, size):
+    import tensorflow as tf
+
+    encoded = pipeline.encoded_frames(tf.io.read_file(record.path)).numpy()
+    read = pipeline.picture
+    return np.stack([read(jpeg, size).numpy() for jpeg in encoded])
+
+
+def _reading(bench):
+    index = pipeline.clip_index(
+        [pipeline.Video(r.id, str(r.path), r.frames, r.label) for r in records.read_index(bench.prepared)],
+        frames=16,
+        stride=16,
+    )
+    paths = {record.path: row.path for row, record in _pairs(bench)}
+    clips = [(paths[p], s) for p, s in zip(index.paths.tolist(), index.starts.tolist(), strict=True)]
+    read = pipeline.read_record(16, bench.size)
+
+    def ours():
+        for _ in pipeline.batches(index, read, 8, seed=0):
+            pass
+
+    return bench.compare(
+        "reading clips of 16 frames in random order",
+        "clips/s",
+        len(index),
+        ours,
+        lambda: plain_ways.read_clips(clips, 16, bench.size),
+        "OpenCV: open the video, seek, read, resize",
+    )
+
+
+def _pairs(bench):
+    by_id = {record.id: record for record in records.read_index(bench.prepared)}
+    rows = {row.id: row for row in tables.read_manifest(bench.prepared)}
+    return [(rows[key], record) for key, record in by_id.items()]
+
+
+def _training_step(bench):
+    ours, plain = plain_ways.recurrent_models()
+    batch = plain_ways.random_batch()
+    for model in (ours, plain):
+        model.train_on_batch(*batch)
+    return bench.compare(
+        "training step, 30 x 8 x 8 x 256, after the first",
+        "steps/s",
+        4,
+        lambda: [ours.train_on_batch(*batch) for _ in range(4)],
+        lambda: [plain.train_on_batch(*batch) for _ in range(4)],
+        "the same cell in a Python loop over the frames",
+    )
+
+
+def _first_step(bench):
+    batch = plain_ways.random_batch()
+
+    def first(which):
+        def run():
+            keras.backend.clear_session()
+            plain_ways.recurrent_models()[which].train_on_batch(*batch)
+
+        return run
+
+    return bench.compare(
+        "building the model and the first step",
+        "starts/s",
+        1,
+        first(0),
+        first(1),
+        "the same cell in a Python loop over the frames",
+    )
+
+
+def _compiled(bench):
+    ours = plain_ways.recurrent_models(jit_compile=False)[0]
+    plain = plain_ways.recurrent_models(jit_compile=True)[0]
+    batch = plain_ways.random_batch()
+    for model in (ours, plain):
+        model.train_on_batch(*batch)
+    return bench.compare(
+        "training step without XLA",
+        "steps/s",
+        4,
+        lambda: [ours.train_on_batch(*batch) for _ in range(4)],
+        lambda: [plain.train_on_batch(*batch) for _ in range(4)],
+        "the same model with jit_compile=True",
+    )
