@@ -31,13 +31,14 @@ def _build(height, width, weights):
         )
     frames = x = keras.Input((height, width, 3), name="frames")
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
-    # A map of a small network does not say where it was seen, but the recurrent part, which
-    # gets a weighted sum over the cells, must tell motions apart.
-    x = AppendCoordinates()(x)
     for filters in (16, 32):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.GroupNormalization(8)(x)  # unlike batch norm the same in training and in use
-    x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu", name="maps")(x)
+    # A map of a small network does not say where it was seen, but the recurrent part, which
+    # gets a weighted sum over the cells, must tell motions apart.
+    x = AppendCoordinates()(x)
+    x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.GroupNormalization(8, name="maps")(x)  # without it the first epochs stand still
     model = keras.Model(frames, x, name="tiny")
     if weights is not None:
         expected = "an HDF5 file written by save_weights of this backbone (.weights.h5)."

@@ -62,9 +62,9 @@ TINY = replace(
     backbone_weights=None,
     train_backbone=True,
     clips=Clips(frames=16, stride=8, size=64),
-    batch_size=16,
+    batch_size=8,
     accumulate=1,
-    epochs=20,
+    epochs=24,
     learning_rate=2e-3,
     select="best",
 )
