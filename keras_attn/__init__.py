@@ -24,6 +24,10 @@ _VERBS = {
 __all__ = ["__version__", *_VERBS]
 
 
+def __dir__():
+    return __all__
+
+
 def __getattr__(name):
     if name in _VERBS:
         return getattr(importlib.import_module(_VERBS[name]), name)

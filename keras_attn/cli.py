@@ -49,9 +49,10 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"keras-attn {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (summary, add_arguments) in _VERBS.items():
-        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        description = f"{summary[0].upper()}{summary[1:]}."
+        verb = verbs.add_parser(name, help=summary, description=description)
         add_arguments(verb)
-        verb.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        verb.add_argument("--json", action="store_true", help="print one JSON object, not text")
         verb.add_argument("--quiet", action="store_true", help="no progress, only the result")
     return parser
 
@@ -77,8 +78,12 @@ def _split(verb):
     add("--data", required=True, help="data folder that was scanned")
     how = verb.add_mutually_exclusive_group()
     how.add_argument(
-        "--fractions", type=float, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"),
-        default=(0.7, 0.15, 0.15), help="shares of the videos (default 0.7 0.15 0.15)",
+        "--fractions",
+        type=float,
+        nargs=3,
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        default=(0.7, 0.15, 0.15),
+        help="shares of the videos (default 0.7 0.15 0.15)",
     )
     how.add_argument("--folds", type=int, help="number of cross-validation folds")
     how.add_argument("--official", help="folder of UCF-101's trainlist0N.txt and testlist0N.txt")
@@ -111,10 +116,16 @@ def _train(verb):
     add("recipe", help="name of a recipe; keras-attn train list shows them")
     add("--data", help="data folder")
     add("--workdir", help="run folder to write")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field, as in clips.frames=16 or model.attention=none")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field, as in clips.frames=16 or model.attention=none",
+    )
     add("--fold", type=int, help="fold to hold out, for a split with folds")
     add("--resume", action="store_true", help="go on with a run that was stopped")
-    add("--checkpoint-seconds", type=float, default=60.0, help="time between checkpoints (default 60)")
+    add("--checkpoint-seconds", type=float, default=60.0, help="between checkpoints (default 60)")
 
 
 def _evaluate(verb):

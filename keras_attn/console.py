@@ -8,7 +8,6 @@ import sys
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 
 class Console:
@@ -22,19 +21,13 @@ class Console:
     def show(self, lines, value) -> None:
         """Print `lines`, or `value` as one JSON object with `--json`."""
         if self.as_json:
-            sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(plain(value)) + "\n")  # ASCII: fits every terminal
         else:
+            encoding = sys.stdout.encoding or "utf-8"
             for line in lines:
+                # A file name may hold what the terminal cannot show.
+                line = line.encode(encoding, "backslashreplace").decode(encoding)
                 self.output.print(line, markup=False)
-
-    def table(self, columns, rows) -> None:
-        """Print a table; numbers should come as text."""
-        table = Table(box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*(str(cell) for cell in row))
-        self.output.print(table, markup=False)
 
     @contextlib.contextmanager
     def counting(self, what: str):

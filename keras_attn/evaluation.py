@@ -1,6 +1,7 @@
 """Score the videos of a part of the data with a trained run, and write the report."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras_attn import metrics, overlays, runs
 from keras_attn.data import pipeline, records, tables
 from keras_attn.data.source import Source, open_source
-from keras_attn.errors import DataError
+from keras_attn.errors import DataError, UsageError, require
 from keras_attn.files import write_json
 from keras_attn.recognition import load_recognizer
 from keras_attn.report import Example, Report, report_dict, write_report
@@ -38,7 +39,8 @@ class Evaluation:
             interval = f" ({summary.interval_level:.0%} interval {low:.1%} to {high:.1%})"
         return [
             f"{self.part}: {summary.correct} of {summary.videos} videos right, accuracy "
-            f"{summary.accuracy:.1%}{interval}, mean over classes {summary.mean_class_accuracy:.1%}",
+            f"{summary.accuracy:.1%}{interval}, "
+            f"mean over classes {summary.mean_class_accuracy:.1%}",
             f"always answering the most frequent class: {summary.largest_class_share:.1%}",
             f"report: {self.report}",
         ]
@@ -53,9 +55,14 @@ def evaluate(run, *, data=None, part: str = "test", examples: int = 4, progress=
     """Score every video of `part` by its clips and write `RUN/evaluation/<part>/`.
 
     Clip scores are means over the steps, a video's label the majority over its clips (Quan et al.
-    2020, eq. 13-15). `data` is the data folder, by default the one of the training. Raises
-    `DataError` when the part is empty or the data are not those the run was trained on.
+    2020, eq. 13-15). `data` is the data folder, by default the one of the training. `examples` is
+    how many of the best and of the worst videos the report shows. Raises `DataError` when the part
+    is empty, or the data or its split are not those the run was trained on.
     """
+    if examples < 0:
+        raise UsageError(f"examples must be at least 0, got {examples}")
+    if examples:  # said before the work, not after it
+        require("cv2", "drawing the report's pictures (none with examples=0)")
     run = runs.open_run(run)
     recognizer = load_recognizer(run.path)
     source = open_source(data or run.facts["data"], run.recipe, run.facts["fold"])
@@ -73,7 +80,8 @@ def evaluate(run, *, data=None, part: str = "test", examples: int = 4, progress=
     folder = run.path / "evaluation" / part
     evaluation = Evaluation(folder, part, summary)
     write_scores(folder / "scores.npz", scores)
-    report = _report(run, source, evaluation, *_examples(recognizer, source, scores, part, examples))
+    pictures = _examples(recognizer, source, scores, part, examples)
+    report = _report(run, source, evaluation, *pictures)
     write_json(folder / "metrics.json", report_dict(report))
     write_report(evaluation.report, report)
     return evaluation
@@ -90,9 +98,18 @@ def _check_source(run, source: Source, part):
             f"{source.data}: its features or records were made in another way than those that "
             f"{run.path} was trained on; compare provenance.json there with run.json"
         )
+    if source.facts()["split_sha256"] != run.facts["split_sha256"] and _same_data(run, source):
+        raise DataError(
+            f"{source.data}/split.csv: was made anew since {run.path} was trained, so that videos "
+            "of its training may be in any part now. Train again, or bring the old split back."
+        )
     if not source.parts.get(part):
         there = ", ".join(f"{name} ({len(videos)})" for name, videos in source.parts.items())
         raise DataError(f"{source.data}: no videos in the part {part!r}; there are {there}")
+
+
+def _same_data(run, source):
+    return str(source.data.resolve()) == run.facts["data"]
 
 
 def _answer(recognizer, source: Source, video):
@@ -118,6 +135,8 @@ def _scores(classes, videos, answers) -> Scores:
 
 def _examples(recognizer, source: Source, scores: Scores, part, count):
     """Pictures of the surest right and the surest wrong answers; none when frames are not there."""
+    if not count:
+        return [], []
     try:
         paths = {record.id: record.path for record in records.read_index(source.data)}
     except DataError:
@@ -159,6 +178,7 @@ def _report(run, source: Source, evaluation, best, worst) -> Report:
         title=f"{run.path.resolve().name}: {evaluation.part}",
         subtitle=f"{run.facts['recipe']['model']}, {len(run.classes)} classes, "
         f"{len(rows)} files found",
+        notes=_notes(run, source),
         metrics=evaluation.summary,
         data=accounting,
         history=results["history"],
@@ -167,6 +187,24 @@ def _report(run, source: Source, evaluation, best, worst) -> Report:
         worst=worst,
         environment=list(run.facts["versions"].items()),
     )
+
+
+def _notes(run, source):
+    """What a reader must know to judge the numbers."""
+    notes = []
+    if run.recipe.arguments.get("logit_tanh"):
+        largest = 1 / (1 + (len(run.classes) - 1) * math.exp(-2))
+        notes.append(
+            "The logits of this model are bounded by -1 and 1 (Quan et al. 2020, eq. 7), so with "
+            f"{len(run.classes)} classes no probability can exceed {largest:.1%}. They rank the "
+            "classes, but the calibration error is large by construction."
+        )
+    if not _same_data(run, source):
+        notes.append(
+            f"Scored on {source.data}, trained on {run.facts['data']}: whether the two share "
+            "videos was not checked."
+        )
+    return notes
 
 
 def _unused(rows, source):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.data.decode import read_frames
+from keras_attn.errors import UsageError
 from keras_attn.overlays import write_overlay
 from keras_attn.prediction import SHORT_SIDE, TrainedModel, open_model, ranking
 
@@ -27,8 +28,10 @@ def explain(video, model, out) -> Explanation:
 
     The colour scale is fixed, in multiples of the uniform weight, and underneath runs the decision
     at each frame. `model` is a run folder, a SavedModel folder or what `open_model` returned.
-    Raises `DataError` when the video cannot be read.
+    Raises `DataError` when the video cannot be read, `UsageError` for another kind of `out`.
     """
+    if Path(out).suffix.lower() != ".mp4":  # said before the work, not after it
+        raise UsageError(f"{out}: an overlay is an MP4 file; give a path that ends in .mp4")
     model = model if isinstance(model, TrainedModel) else open_model(model)
     frames, info = read_frames(video, short_side=SHORT_SIDE)
     answer = {key: value.numpy()[0] for key, value in model.answer(frames[None]).items()}

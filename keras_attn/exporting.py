@@ -1,5 +1,8 @@
-"""Export a run as a SavedModel that TF Serving loads: staged, verified, then published by a rename."""
+"""Export a run as a SavedModel that TF Serving loads: staged, verified, published by a rename."""
 
+import contextlib
+import fcntl
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -12,7 +15,14 @@ from keras_attn import runs
 from keras_attn.errors import UserError
 from keras_attn.files import write_atomic, write_json
 from keras_attn.recognition import Recognizer, load_recognizer
-from keras_attn.verification import Verification, reference_path, verify_folder, write_reference
+from keras_attn.verification import (
+    Verification,
+    answered,
+    read_reference,
+    reference_path,
+    verify_folder,
+    write_reference,
+)
 
 SCORES = ("probabilities", "logits", "votes")
 MAPS = ("where", "when", "step_probabilities")
@@ -32,26 +42,69 @@ def export(run, destination) -> Verification:
     The scores are `probabilities`, `logits` and `votes`, each `(B, K)`; the class names lie in
     `assets/classes.txt`. The version is one above the highest there. A version folder is complete
     and verified when it appears; raises `UserError` and leaves nothing when verification fails.
+    What killed exports left behind (`.staging-*`, which TF Serving does not look at) is removed.
     """
     run = runs.open_run(run)
     recognizer = load_recognizer(run.path)
-    destination = Path(destination)
-    destination.mkdir(parents=True, exist_ok=True)
-    staged = destination / f".staging-{secrets.token_hex(4)}"
-    try:
+    destination = _model_folder(destination)
+    with _staging(destination) as staged:
         _write(recognizer, staged)
         write_atomic(staged / "assets" / "classes.txt", "\n".join(run.classes) + "\n")
         write_json(staged / "assets" / "recipe.json", run.facts["recipe"])
         write_reference(reference_path(staged), _reference(recognizer))
-        verification = verify_folder(staged)
+        verification = verify_folder(staged, read_reference(reference_path(staged)))
         if not verification.passed:
             raise UserError(
                 f"{destination}: the export answers differently from the run, so it was not "
                 f"published. {'; '.join(verification.lines())}"
             )
+        _flush(staged)
         return verification.at(_publish(staged, destination))
+
+
+def _model_folder(destination):
+    destination = Path(destination)
+    if (destination / "saved_model.pb").exists():
+        raise UserError(
+            f"{destination}: is one version of a model; give the folder above it, "
+            f"{destination.parent}, which gets a new version"
+        )
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{destination}: is not a folder, or lies below a file ({error})") from None
+    return destination
+
+
+@contextlib.contextmanager
+def _staging(destination):
+    """Yield a folder to write to, which is removed unless it was renamed.
+
+    One export at a time writes to `destination`, so that what lies staged there when it begins was
+    left by a killed one. The lock ends with the process, however it ends.
+    """
+    staged = destination / f".staging-{secrets.token_hex(4)}"
+    handle = os.open(destination, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: leave everything there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for remains in destination.glob(".staging-*"):
+                shutil.rmtree(remains)
+        yield staged
+        os.fsync(handle)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        os.close(handle)
+
+
+def _flush(folder):
+    """Bring everything to the disk before the rename, so that a power cut leaves no empty files."""
+    for path in (folder, *folder.rglob("*")):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _write(recognizer: Recognizer, folder):
@@ -97,17 +150,13 @@ def _reference(recognizer):
         frames = _smooth_video(random, batch, time, height, width)
         jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
         features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
-        scores = recognizer.answer_frames(frames)
         cases += [
-            ("serving_default", frames, scores, SCORES),
-            ("explain", frames, scores, SCORES + MAPS),
-            ("jpeg_frames", np.array(jpegs), recognizer.answer_jpegs(jpegs), SCORES),
-            ("features", features, recognizer.answer_features(features), SCORES),
+            ("serving_default", frames, SCORES),
+            ("explain", frames, SCORES + MAPS),
+            ("jpeg_frames", np.array(jpegs), SCORES),
+            ("features", features, SCORES),
         ]
-    return [
-        (name, request, {key: answer[key].numpy() for key in keys})
-        for name, request, answer, keys in cases
-    ]
+    return answered(recognizer, cases)
 
 
 def _smooth_video(random, batch, time, height, width):
@@ -131,4 +180,4 @@ def _publish(staged, destination):
 
 def versions(destination) -> list[int]:
     """The versions that a model folder holds."""
-    return [int(path.name) for path in Path(destination).iterdir() if path.name.isdigit()]
+    return [int(path.name) for path in Path(destination).iterdir() if path.name.isdecimal()]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_attn.data import tables
 from keras_attn.data.decode import read_frames
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.recognition import load_recognizer
@@ -58,16 +59,19 @@ def open_model(path) -> TrainedModel:
         recognizer = load_recognizer(path)
         return TrainedModel(open_run(path).classes, recognizer.answer_frames)
     folder = version_folder(path)
-    classes = folder / "assets" / "classes.txt"
-    if not classes.exists():
-        raise UserError(f"{folder}: holds no assets/classes.txt; it was not made by keras-attn export")
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["explain"]
+    if not (folder / "assets" / "classes.txt").exists():
+        raise UserError(f"{folder}: has no assets/classes.txt; it is not of keras-attn export")
+    classes = tables.read_classes(folder / "assets")
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["explain"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(f"{folder}: cannot be loaded ({error}); export the run again") from error
 
     def answer(frames, keep=loaded):  # the signature does not keep its model alive
         return signature(frames=tf.constant(frames))
 
-    return TrainedModel(classes.read_text(encoding="utf-8").splitlines(), answer)
+    return TrainedModel(classes, answer)
 
 
 def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:

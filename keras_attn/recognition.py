@@ -8,6 +8,8 @@ A backbone sees each frame once, however many windows hold it. T is any length f
 requests pass in pieces, so that memory is bounded and the answer does not depend on the pieces.
 """
 
+import zipfile
+
 import keras
 import tensorflow as tf
 
@@ -55,25 +57,21 @@ class Recognizer:
         """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
         shape = tf.shape(frames)
         images = tf.reshape(frames, (-1, shape[2], shape[3], 3))
-        maps = in_pieces(self._maps, images, FRAMES_AT_ONCE, self.feature_shape)
-        return self.from_features(tf.reshape(maps, (shape[0], shape[1], *self.feature_shape)))
+        return self._from_images(lambda some: transforms.squeeze(some, self.size), images, shape)
 
     def from_jpegs(self, jpegs) -> dict:
         """Answer for `jpegs (B, T)`: each string is one frame as a JPEG file, of any size."""
-        shape = tf.shape(jpegs)
-        images = tf.map_fn(
-            self._decode,
-            tf.reshape(jpegs, (-1,)),
-            fn_output_signature=tf.TensorSpec((self.size, self.size, 3), tf.float32),
-        )
-        maps = in_pieces(self.backbone, images, FRAMES_AT_ONCE, self.feature_shape)
-        return self.from_features(tf.reshape(maps, (*tf.unstack(shape), *self.feature_shape)))
+        picture = tf.TensorSpec((self.size, self.size, 3), tf.float32)
+
+        def squeezed(some):
+            return tf.map_fn(self._decode, some, fn_output_signature=picture)
+
+        return self._from_images(squeezed, tf.reshape(jpegs, (-1,)), tf.shape(jpegs))
 
     def from_features(self, features) -> dict:
         """Answer for `features (B, T, h, w, C)` of this model's backbone."""
         batch, length = tf.unstack(tf.shape(features)[:2])
         windows = self._windows(length)  # (W, n)
-        count = tf.shape(windows)[0]
 
         def answer(some):  # (V, n) -> clips of all videos for V windows
             clips = tf.gather(features, some, axis=1)
@@ -83,18 +81,27 @@ class Recognizer:
 
         cells = self.feature_shape[:2]
         classes = self.head.output["logits"].shape[-1]
+        shapes = [(classes,), (self.frames, *cells), (self.frames,), (self.frames, classes)]
         clip, where, when, steps = in_pieces(
-            answer, windows, CLIPS_AT_ONCE,
-            [(None, classes), (None, self.frames, *cells), (None, self.frames), (None, self.frames, classes)],
+            answer,
+            windows,
+            tf.maximum(CLIPS_AT_ONCE // batch, 1),
+            [(None, *shape) for shape in shapes],
         )  # each (W, B, ...)
-        return self._video(clip, count) | self._timeline(where, when, steps, windows, length)
+        return self._video(clip) | self._timeline(where, when, steps, windows, length)
+
+    def _from_images(self, squeezed, images, shape):
+        """Answer for all frames in one row; `squeezed` makes pixels `(N, size, size, 3)` of N."""
+
+        def maps(some):
+            return tf.cast(self.backbone(squeezed(some), training=False), tf.float32)
+
+        features = in_pieces(maps, images, FRAMES_AT_ONCE, self.feature_shape)
+        return self.from_features(tf.reshape(features, (shape[0], shape[1], *self.feature_shape)))
 
     def _decode(self, jpeg):
         image = tf.io.decode_jpeg(jpeg, channels=3)
         return transforms.squeeze(image[None], self.size)[0]
-
-    def _maps(self, images):
-        return tf.cast(self.backbone(transforms.squeeze(images, self.size), training=False), tf.float32)
 
     def _windows(self, length):
         """`sampling.window_starts` and `window_indices` as tensors."""
@@ -120,13 +127,13 @@ class Recognizer:
 
         return tuple(windows_first(answer) for answer in answers)
 
-    def _video(self, clip, count):
+    def _video(self, clip):
         probabilities = tf.reduce_mean(clip, axis=0)
         ballots = tf.one_hot(tf.argmax(clip, axis=-1), clip.shape[-1])
         return {
             "probabilities": probabilities,
             "logits": tf.math.log(tf.maximum(probabilities, 1e-30)),
-            "votes": tf.reduce_sum(ballots, axis=0) / tf.cast(count, tf.float32),
+            "votes": tf.reduce_mean(ballots, axis=0),
             "clip_probabilities": tf.einsum("vbk->bvk", clip),
         }
 
@@ -151,11 +158,19 @@ class Recognizer:
 
 
 def load_recognizer(path) -> Recognizer:
-    """The recognizer of a finished run; `UserError` when the run has no model yet."""
+    """The recognizer of a finished run; `UserError` when its model is not there or is damaged."""
     run = runs.open_run(path)
     if not run.model.exists():
-        raise UserError(f"{run.path}: the run is not finished; go on with: keras-attn train --resume")
-    model = keras.models.load_model(run.model, compile=False)
+        raise UserError(
+            f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
+        )
+    try:
+        model = keras.models.load_model(run.model, compile=False)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{run.model}: cannot be loaded ({error}); it was changed or damaged. Remove it and "
+            "write it again with: keras-attn train --resume"
+        ) from error
     clips = run.recipe.clips
     return Recognizer(model, clips.frames, clips.stride, clips.size)
 
@@ -164,10 +179,11 @@ def in_pieces(function, inputs, size: int, shapes):
     """`function(inputs)`, computed for at most `size` rows of axis 0 at a time.
 
     `shapes` is the shape of one row of what it returns, or a list of them for a tuple of tensors.
+    The pieces are equally long, and the last one repeats the last row where it is short.
     """
     count = tf.shape(inputs)[0]
-    size = tf.minimum(size, count)
     pieces = -(-count // size)
+    size = -(-count // pieces)
     rows = tf.reshape(tf.minimum(tf.range(pieces * size), count - 1), (pieces, size))
     several = isinstance(shapes, list)
     specs = tuple(tf.TensorSpec((None, *s), tf.float32) for s in (shapes if several else [shapes]))
@@ -175,6 +191,7 @@ def in_pieces(function, inputs, size: int, shapes):
         lambda some: function(tf.gather(inputs, some)),
         rows,
         fn_output_signature=specs if several else specs[0],
+        parallel_iterations=1,  # one after the other: that is what bounds the memory
     )
 
     def joined(output):

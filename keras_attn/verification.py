@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from keras_attn.errors import UserError
 from keras_attn.files import staging
@@ -16,6 +20,7 @@ from keras_attn.verification_process import read_request
 
 TOLERANCE = 1e-5
 LOADERS = ("tf.saved_model.load", "tf.compat.v1.saved_model.loader")
+SIGNATURES = ("serving_default", "explain", "jpeg_frames", "features")
 
 
 @dataclass(frozen=True)
@@ -53,40 +58,55 @@ def verify(saved_model, *, run=None) -> Verification:
     `saved_model` is a version folder, or a model folder (its highest version is taken). The
     requests and expected answers are those that the export carries; with `run`, the answers are
     computed anew from that run folder. Raises `UserError` when the folder holds no SavedModel,
-    carries no reference, or cannot be loaded.
+    carries no whole reference, cannot be loaded, or is of another kind of model than `run`.
     """
     folder = version_folder(saved_model)
+    reference = read_reference(reference_path(folder))
     if run is None:
-        return verify_folder(folder)
+        return verify_folder(folder, reference)
     from keras_attn.recognition import load_recognizer
 
     recognizer = load_recognizer(run)
-    answers = {
+    for name, request, _ in reference:
+        if name == "features" and request.shape[2:] != recognizer.feature_shape:
+            raise UserError(
+                f"{folder}: takes features {request.shape[2:]}, but the run {run} has "
+                f"{recognizer.feature_shape}; it was exported from another run"
+            )
+    return verify_folder(folder, answered(recognizer, reference))
+
+
+def answered(recognizer, cases) -> list[tuple]:
+    """Cases `(signature, request, names of answers)` with the answers of `recognizer` to them.
+
+    Computed on the CPU as in the verifying process: devices differ by more than `TOLERANCE`.
+    """
+    functions = {
         "serving_default": recognizer.answer_frames,
         "explain": recognizer.answer_frames,
         "jpeg_frames": recognizer.answer_jpegs,
         "features": recognizer.answer_features,
     }
-    reference = [
-        (name, request, {key: answers[name](request)[key].numpy() for key in expected})
-        for name, request, expected in read_reference(reference_path(folder))
-    ]
-    return verify_folder(folder, reference)
+    reference = []
+    for name, request, keys in cases:
+        with tf.device("CPU"):
+            answer = functions[name](tf.constant(request))
+        reference.append((name, request, {key: answer[key].numpy() for key in keys}))
+    return reference
 
 
 def version_folder(saved_model) -> Path:
     """The folder that holds `saved_model.pb`: the one given, or its highest version."""
     path = Path(saved_model)
-    numbered = [p for p in path.iterdir() if p.name.isdigit()] if path.is_dir() else []
+    numbered = [p for p in path.iterdir() if p.name.isdecimal()] if path.is_dir() else []
     folder = max(numbered, key=lambda p: int(p.name)) if numbered else path
     if not (folder / "saved_model.pb").exists():
         raise UserError(f"{path}: holds no SavedModel (no saved_model.pb, no version folder)")
     return folder
 
 
-def verify_folder(folder, reference=None) -> Verification:
-    """Verify one version folder against `reference`, by default the one that it carries."""
-    reference = read_reference(reference_path(folder)) if reference is None else reference
+def verify_folder(folder, reference) -> Verification:
+    """Verify one version folder against `reference` (see `read_reference`)."""
     with tempfile.TemporaryDirectory() as scratch:
         requests, answers = Path(scratch) / "requests.npz", Path(scratch) / "answers.npz"
         write_reference(requests, reference)
@@ -97,6 +117,8 @@ def verify_folder(folder, reference=None) -> Verification:
             capture_output=True,
             text=True,
             check=False,
+            # This process may hold all memory of the GPU, so the other one does without.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
         )
         if process.returncode:
             last = (process.stderr.strip().splitlines() or ["no message"])[-1]
@@ -110,12 +132,17 @@ def _differences(reference, found):
     for loader in LOADERS:
         for i, (name, _, expected) in enumerate(reference):
             for key, value in expected.items():
-                answer = found[f"{loader}/{i}/{key}"]
-                same_shape = answer.shape == value.shape
-                difference = float(np.max(np.abs(answer - value))) if same_shape else np.inf
-                worst = max(differences.get((loader, name), 0.0), difference)
-                differences[loader, name] = np.inf if np.isnan(difference) else worst
+                difference = _difference(found.get(f"{loader}/{i}/{key}"), value)
+                differences[loader, name] = max(differences.get((loader, name), 0.0), difference)
     return differences
+
+
+def _difference(answer, expected):
+    """The largest one; infinite when there is no such answer, or no number in it."""
+    if answer is None or answer.shape != expected.shape:
+        return np.inf
+    largest = float(np.max(np.abs(answer - expected)))
+    return np.inf if np.isnan(largest) else largest
 
 
 def reference_path(folder) -> Path:
@@ -138,12 +165,22 @@ def write_reference(path, cases) -> None:
 
 
 def read_reference(path) -> list[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-    """What `write_reference` wrote: (signature, request, expected answers)."""
+    """What `write_reference` wrote: (signature, request, expected answers).
+
+    Raises `UserError` when it is missing, damaged, or does not cover every signature.
+    """
     if not Path(path).exists():
         raise UserError(f"{path}: missing, so there is nothing to compare with; export again")
-    with np.load(path, allow_pickle=False) as archive:
-        cases = json.loads(archive["cases"].tobytes())
-        return [
-            (name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
-            for i, (name, keys) in enumerate(cases)
-        ]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            cases = json.loads(archive["cases"].tobytes())
+            reference = [
+                (name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
+                for i, (name, keys) in enumerate(cases)
+            ]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: is damaged ({error}); export again") from error
+    absent = set(SIGNATURES) - {name for name, _, expected in reference if expected}
+    if absent:
+        raise UserError(f"{path}: says nothing of {', '.join(sorted(absent))}; export again")
+    return reference

@@ -8,10 +8,11 @@ import json
 import sys
 
 import numpy as np
-import tensorflow as tf
 
 
 def main(folder, requests, answers):
+    # Before TensorFlow, which imports parts of Keras where it can.
+    sys.modules["keras_attn"] = sys.modules["keras"] = None
     with np.load(requests, allow_pickle=False) as archive:
         cases = json.loads(archive["cases"].tobytes())
         inputs = [read_request(archive, i) for i in range(len(cases))]
@@ -40,6 +41,8 @@ def read_request(archive, i):
 
 
 def _modern(folder):
+    import tensorflow as tf
+
     model = tf.saved_model.load(folder)
 
     def ask(name, request):
@@ -53,6 +56,8 @@ def _modern(folder):
 
 def _classic(folder):
     """The loader of TF 1 and of TF Serving: it restores variables by name from the graph."""
+    import tensorflow as tf
+
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     with graph.as_default():
@@ -68,5 +73,4 @@ def _classic(folder):
 
 
 if __name__ == "__main__":
-    sys.modules["keras_attn"] = sys.modules["keras"] = None
     main(*sys.argv[1:])
