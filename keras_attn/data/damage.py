@@ -5,7 +5,8 @@ import numpy as np
 COPY_AGAIN = "copy or download it again from its source, or remove it"
 _HUGE = 2**25  # pixels; FFmpeg's H.264 decoder calls the data invalid when memory runs out
 _MEMORY = "allow more with --memory, or make the video smaller"
-_UNEVEN = 0.1  # a frame interval that differs by more than this share is not a constant rate
+_DELAY = 4  # frames; reordering shifts the first one so much, a later start has lost its head
+_UNEVEN = 0.1  # a constant rate has at most this share of intervals that are off by this share
 
 
 class Problem(Exception):
@@ -71,23 +72,25 @@ def shortage(container, stream, times) -> tuple[int, Problem | None]:
     """How many frames the container promised, and a problem if fewer came.
 
     MP4 and AVI store a count (`stream.frames`) and it is taken at its word. Matroska and others
-    store a duration: times the frame rate it gives a count that may be one off by rounding, and
-    says nothing of a variable rate, where only the time of the last frame is compared.
+    store a duration: times the frame rate it gives the count of a constant rate; for a variable
+    rate only the time of the last frame is compared. An index that was itself cut cannot be told
+    from a shorter video.
     """
     if stream.frames:
         promised = _without_edits(stream, len(times))
         return promised, _short(promised, len(times), "its index promises")
-    seconds = _seconds(container, stream)
-    rate = float(stream.average_rate or 0)
     known = [time for time in times if time is not None]
-    if not (seconds and rate and known):
+    rate = float(stream.average_rate or 0)
+    end = _end(container, stream, known)
+    if not (end and rate and known):
         return 0, None
-    promised = round((seconds - known[0]) * rate)
+    first = known[0] if stream.duration or known[0] * rate <= _DELAY else 0.0
+    promised = round((end - first) * rate)
     steps = np.diff(known)
-    steady = not len(steps) or abs(np.median(steps) * rate - 1) <= _UNEVEN
+    steady = np.mean(abs(steps * rate - 1) > _UNEVEN) <= _UNEVEN if len(steps) else True
     # The last picture of a variable rate may stand as long as any before it.
-    late = seconds - known[-1] - 1 / rate > (0.5 / rate if steady else max(steps))
-    if late or (steady and len(times) < promised - 1):
+    late = end - known[-1] - 1 / rate > (0.5 / rate if steady else max(steps))
+    if late or steady:
         return promised, _short(promised, len(times), "its duration promises")
     return promised, None
 
@@ -104,10 +107,11 @@ def _without_edits(stream, decoded):
     return entries if decoded == entries < stream.frames else stream.frames
 
 
-def _seconds(container, stream):
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    tag = stream.metadata.get("DURATION", "")  # Matroska, "00:00:01.200000000"
+def _end(container, stream, known):
+    """When the last frame should end, in seconds; 0 if the container does not say."""
+    if stream.duration:  # counted from the first frame
+        return float(stream.duration * stream.time_base) + (known[0] if known else 0.0)
+    tag = stream.metadata.get("DURATION", "")  # Matroska, "00:00:01.200000000", counted from 0
     try:
         hours, minutes, seconds = tag.split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
