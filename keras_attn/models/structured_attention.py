@@ -97,13 +97,7 @@ class StructuredAttentionLSTM(VideoClassifier):
                 units, dropout, current_frame, weight_decay, name="attended_lstm"
             )(features)
         hidden = layers.Dropout(dropout, name="dropout")(hidden)
-        step_logits = layers.Dense(
-            num_classes,
-            activation="tanh" if logit_tanh else None,  # eq. (7)
-            use_bias=False,
-            kernel_regularizer=decay(weight_decay),
-            name="classifier",
-        )(hidden)
+        step_logits = _classifier(num_classes, logit_tanh, weight_decay)(hidden)
         super().__init__(
             inputs,
             {
@@ -177,6 +171,16 @@ def _average(features, units, dropout, weight_decay):
         )(hidden)
     height, width = features.shape[2:4]
     return hidden, ops.zeros_like(features[..., 0]) + 1 / (height * width)
+
+
+def _classifier(num_classes, logit_tanh, weight_decay):
+    return layers.Dense(
+        num_classes,
+        activation="tanh" if logit_tanh else None,  # eq. (7)
+        use_bias=False,
+        kernel_regularizer=decay(weight_decay),
+        name="classifier",
+    )
 
 
 def _clip_logits(step_logits):
