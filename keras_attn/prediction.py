@@ -66,7 +66,8 @@ def open_model(path) -> TrainedModel:
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["explain"]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise UserError(f"{folder}: cannot be loaded ({error}); export the run again") from error
+        message = str(error).splitlines()[0]
+        raise UserError(f"{folder}: cannot be loaded ({message}); export the run again") from error
 
     def answer(frames, keep=loaded):  # the signature does not keep its model alive
         return signature(frames=tf.constant(frames))

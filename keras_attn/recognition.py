@@ -8,6 +8,7 @@ A backbone sees each frame once, however many windows hold it. T is any length f
 requests pass in pieces, so that memory is bounded and the answer does not depend on the pieces.
 """
 
+import warnings
 import zipfile
 
 import keras
@@ -164,15 +165,22 @@ def load_recognizer(path) -> Recognizer:
         raise UserError(
             f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
         )
-    try:
-        model = keras.models.load_model(run.model, compile=False)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{run.model}: cannot be loaded ({error}); it was changed or damaged. Remove it and "
-            "write it again with: keras-attn train --resume"
-        ) from error
+    model = _load_model(run.model)
     clips = run.recipe.clips
     return Recognizer(model, clips.frames, clips.stride, clips.size)
+
+
+def _load_model(path):
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns when it leaves layers with random weights.
+            warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
+            return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError, UserWarning, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of another "
+            "version of keras_attn. Remove it and write it again with: keras-attn train --resume"
+        ) from error
 
 
 def in_pieces(function, inputs, size: int, shapes):

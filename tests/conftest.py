@@ -55,3 +55,31 @@ def tiny_data(tmp_path_factory):
     keras_attn.split(root / "data", fractions=(0.5, 0.25, 0.25))
     keras_attn.prepare(root / "data", workers=1)
     return root / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data):
+    """A finished run on `tiny_data`: 2 epochs of a small recipe, from frames. Tests only read it."""
+    import keras_attn
+    from keras_attn.recipes import RECIPES, override
+
+    recipe = RECIPES["structured_attention_tiny"]
+    for change in (
+        "epochs=2",
+        "clips.frames=5",
+        "clips.stride=3",
+        "clips.size=32",
+        "model.units=8",
+        "batch_size=8",
+    ):
+        path, _, text = change.partition("=")
+        recipe = override(recipe, path, text)
+    return keras_attn.train(recipe, tiny_data, tiny_data.parent / "run").path
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run):
+    """The folder of a model exported from `tiny_run`, with version 1. Tests only read it."""
+    import keras_attn
+
+    return keras_attn.export(tiny_run, tiny_run.parent / "models").path.parent
