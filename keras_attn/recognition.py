@@ -178,8 +178,9 @@ def _load_model(path):
             return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError, UserWarning, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of another "
-            "version of keras_attn. Remove it and write it again with: keras-attn train --resume"
+            f"{path}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of "
+            "another version of keras_attn. Remove it and write it again with: "
+            "keras-attn train --resume"
         ) from error
 
 

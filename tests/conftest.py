@@ -59,15 +59,15 @@ def tiny_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data):
-    """A finished run on `tiny_data`: 2 epochs of a small recipe, from frames. Tests only read it."""
+    """A finished run on `tiny_data`, from frames: 2 epochs, small. Tests only read it."""
     import keras_attn
     from keras_attn.recipes import RECIPES, override
 
     recipe = RECIPES["structured_attention_tiny"]
     for change in (
         "epochs=2",
-        "clips.frames=5",
         "clips.stride=3",
+        "clips.frames=5",
         "clips.size=32",
         "model.units=8",
         "batch_size=8",
