@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
-from keras_attn.data import pipeline, records
-from keras_attn.data.features import FeatureStore
+from keras_attn.data import pipeline, records, tables
+from keras_attn.data.features import FeatureStore, IndexWriter
 from keras_attn.errors import UsageError
 from keras_attn.files import staging
 
@@ -74,20 +74,24 @@ def features(
     with staging(store.weights_path) as beside:
         model.save_weights(beside)
     rows = records.read_index(data)
+    kept = store.kept(shape)
     written = 0
-    for done, row in enumerate(rows):
-        if not store.whole(row.id, row.frames):
-            store.write(row.id, _maps(model, row.path, size, batch_size), row.frames, shape)
-            written += 1
-        if progress:
-            progress(done + 1, len(rows), row.id)
-    store.write_index({row.id: row.frames for row in rows})
+    sources = {row.id: row.sha256 for row in tables.read_manifest(data)}
+    with IndexWriter(store, dict(kept)) as index:
+        for number, row in enumerate(rows, 1):
+            if row.id not in kept:
+                store.write(row.id, _maps(model, row.path, size, batch_size), row.frames, shape)
+                index.add(row.id, row.frames, sources[row.id])
+                written += 1
+            if progress:
+                progress(number, len(rows), row.id)
     frames = sum(row.frames for row in rows)
     return FeaturesSummary(store.folder, written, len(rows) - written, frames, shape)
 
 
 def _maps(model, path, size, batch_size):
-    """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut."""
+    """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut,
+    because a model is compiled again for each size of a batch."""
     encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))
     dataset = (
         tf.data.Dataset.from_tensor_slices(encoded)
@@ -96,4 +100,6 @@ def _maps(model, path, size, batch_size):
         .prefetch(2)
     )
     for pictures in dataset:
-        yield model.predict_on_batch(pictures)
+        count = len(pictures)
+        filled = tf.pad(pictures, [(0, batch_size - count), (0, 0), (0, 0), (0, 0)])
+        yield model.predict_on_batch(filled)[:count]

@@ -1,31 +1,63 @@
 """Files that are whole or absent: write beside, flush, then rename."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from keras_attn.errors import UserError
+
+_LEFTOVER = f".{'[0-9a-f]' * 8}-*"  # what `staging` calls its files, as a glob
+_CANNOT_WRITE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR")
+}
 
 
 @contextlib.contextmanager
 def staging(path):
     """Yield a sibling name of `path`; rename it to `path` on success, remove it on failure.
 
-    The name keeps its end, because Keras and PyAV choose a format by it.
+    The name keeps its end, because Keras and PyAV choose a format by it. Raises `UserError` that
+    names `path` and the room on its disk when that is full, read-only or not ours; what was at
+    `path` before is then still there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{secrets.token_hex(4)}-{path.name[-80:]}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         _flush(beside)
         os.replace(beside, path)
         _flush(path.parent)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise UserError(f"{path}: could not be written ({error}). {_room(path)}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):
+            beside.unlink(missing_ok=True)
+
+
+def _room(path):
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return (
+        f"{free} bytes ({free / 2**30:.2f} GiB) are free on that disk. Free some, or choose "
+        "another place, and run the command again: what is complete is kept."
+    )
+
+
+def remove_leftovers(folder) -> None:
+    """Remove what killed processes left of files they were writing in `folder`."""
+    for path in Path(folder).glob(_LEFTOVER):
+        path.unlink(missing_ok=True)
 
 
 def _flush(path):

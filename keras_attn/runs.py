@@ -2,12 +2,13 @@
 
 import dataclasses
 import importlib
+import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.errors import UserError
-from keras_attn.files import read_json, write_json
+from keras_attn.files import read_json, remove_leftovers, write_json
 from keras_attn.recipes import Recipe, from_dict
 
 PACKAGES = ("keras_attn", "tensorflow", "keras", "numpy", "av")
@@ -41,34 +42,45 @@ class Run:
         return self.model.exists() and self.results.exists()
 
 
-def start(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
-    """Begin a run in `path`, or take one up again.
+def prepare(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
+    """The run to begin in `path`, or with `resume` the one to go on with; nothing is written yet.
 
-    Raises `UserError` when the folder holds a run and `resume` is not set, when there is nothing to
-    resume, or when the run was started with other settings or data (each difference is named).
+    With `resume`, a folder without a run begins one: a run that was killed early left nothing.
+    Raises `UserError` when the folder holds a run and `resume` is not set, holds anything else, or
+    when the run was started with other settings or data (each difference is named).
     """
     path = Path(path)
-    facts = {"recipe": dataclasses.asdict(recipe), **facts}
-    recorded = path / "run.json"
-    if recorded.exists():
+    # As JSON has it, so that a tuple does not differ from the list that was read back.
+    facts = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), **facts}))
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; choose another workdir.")
+    remove_leftovers(path)
+    if (path / "run.json").exists():
         if not resume:
             raise UserError(
                 f"{path}: already holds a run. Go on with it (--resume) or choose another workdir."
             )
-        _refuse_changes(path, read_json(recorded), facts)
-        return open_run(path)
+        run = open_run(path)
+        _refuse_changes(path, run.facts, facts)
+        return run
     if path.exists() and any(path.iterdir()):
         raise UserError(f"{path}: is not empty and holds no run; choose another workdir.")
-    write_json(recorded, facts | {"versions": versions()})
-    return open_run(path)
+    return Run(path, facts | {"versions": versions()})
+
+
+def begin(run: Run) -> None:
+    """Write `run.json`, unless it is there."""
+    if not (run.path / "run.json").exists():
+        write_json(run.path / "run.json", run.facts)
 
 
 def _refuse_changes(path, old, new):
-    old, new = flat(old), flat(new)
+    old = flat({key: value for key, value in old.items() if key != "versions"})
+    new = flat(new)
     different = [
-        f"{key}: was {_short(old.get(key))}, is {_short(value)}"
-        for key, value in new.items()
-        if old.get(key) != value
+        f"{key}: was {_short(old, key)}, is {_short(new, key)}"
+        for key in dict.fromkeys([*new, *old])
+        if key not in old or key not in new or old[key] != new[key]
     ]
     if different:
         raise UserError(
@@ -88,8 +100,8 @@ def flat(values: dict, prefix: str = "") -> dict:
     return result
 
 
-def _short(value):
-    text = repr(value)
+def _short(values, key):
+    text = repr(values[key]) if key in values else "absent"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -97,7 +109,7 @@ def open_run(path) -> Run:
     """The run in `path`; `UserError` when there is none."""
     path = Path(path)
     if not (path / "run.json").exists():
-        raise UserError(f"{path}: holds no run (no run.json). Give the workdir of keras-attn train.")
+        raise UserError(f"{path}: holds no run (no run.json). Name the workdir of a training run.")
     return Run(path, read_json(path / "run.json"))
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_attn import runs
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import BACKBONES, weights_hash
 from keras_attn.data.source import open_source
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import staging, write_json
@@ -29,19 +29,21 @@ def train(
     """Train by `recipe` on the data folder `data`; everything is written to `workdir`.
 
     With `fold`, the videos of that fold are held out as the test part. A run that was stopped in
-    any way goes on with `resume=True` to bit-identical weights. `progress` is called with a
-    `Progress` after each step and with the history row (a dict) after each epoch. Raises
+    any way goes on with `resume=True` to bit-identical weights; for that the random seeds of this
+    process are set and TensorFlow's ops made deterministic, which stays so. `progress` is called
+    with a `Progress` after each step and with the history row (a dict) after each epoch. Raises
     `UserError` for anything the user can mend, before the first step wherever possible.
     """
     recipe = _resolve(recipe)
     _fix_randomness(recipe.seed)
     source = open_source(data, recipe, fold)
     _check_parts(recipe, source)
-    run = runs.start(workdir, recipe, source.facts(), resume)
+    run = runs.prepare(workdir, recipe, source.facts(), resume)
     if run.finished():
         return run
     with _precision(recipe):
         model = _build(recipe, source)
+    runs.begin(run)
     loop = TrainingLoop(run, recipe, source, model, checkpoint_seconds, progress)
     loop.fit()
     _finish(run, source, model, loop.position)
@@ -73,6 +75,19 @@ def _check_parts(recipe, source):
             "select=best needs a validation part, and the split has none; "
             "use --set select=last or split with a validation share"
         )
+    seen = {video.label for video in source.parts["train"]}
+    unseen = [name for label, name in enumerate(source.classes) if label not in seen]
+    if unseen:
+        raise DataError(
+            f"{source.data}: {len(unseen)} of {len(source.classes)} classes have no training "
+            f"video: {', '.join(unseen[:5])}. Split again (keras-attn split), or scan without them"
+        )
+    batches = -(-len(source.clips("train")) // recipe.batch_size) * recipe.epochs
+    if batches < recipe.accumulate:
+        raise UsageError(
+            f"accumulate={recipe.accumulate} batches make one update, but {recipe.epochs} epochs "
+            f"have only {batches} batches: nothing would be learnt; lower accumulate or batch_size"
+        )
 
 
 class _precision:
@@ -92,14 +107,7 @@ class _precision:
 
 
 def _build(recipe, source):
-    model_class = MODELS[recipe.model]
-    frames = recipe.clips.frames
-    if recipe.input == "features":
-        shape, backbone = (frames, *source.feature_shape), {}
-    else:
-        shape = (frames, recipe.clips.size, recipe.clips.size, 3)
-        backbone = {"backbone": recipe.backbone, "backbone_weights": recipe.backbone_weights}
-    model = model_class(len(source.classes), input_shape=shape, **backbone, **recipe.arguments)
+    model = _model(recipe, source)
     if recipe.input == "video":
         model.get_layer("backbone").trainable = recipe.train_backbone
     model.compile(
@@ -109,10 +117,28 @@ def _build(recipe, source):
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile={"auto": "auto", "on": True, "off": False}[recipe.jit_compile],
+        jit_compile=False,  # Keras has no XLA for a model whose ops must be deterministic
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _model(recipe, source):
+    frames = recipe.clips.frames
+    if recipe.input == "features":
+        shape, backbone = (frames, *source.feature_shape), {}
+    else:
+        shape = (frames, recipe.clips.size, recipe.clips.size, 3)
+        backbone = {"backbone": recipe.backbone, "backbone_weights": recipe.backbone_weights}
+    try:
+        return MODELS[recipe.model](
+            len(source.classes), input_shape=shape, **backbone, **recipe.arguments
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the model {recipe.model} cannot be built with input_shape={shape} and "
+            f"{recipe.arguments}: {error}"
+        ) from error
 
 
 def _finish(run, source, model, position):
@@ -123,7 +149,7 @@ def _finish(run, source, model, position):
     if recipe.input == "features":
         size = recipe.clips.size
         model = swap_input(model, recipe.backbone, (recipe.clips.frames, size, size, 3))
-        model.get_layer("backbone").layer.load_weights(source.backbone_weights)
+        _fill(model.get_layer("backbone").layer, source)
     with staging(run.model) as beside:
         model.save(beside)
     results = run.facts | {
@@ -134,6 +160,22 @@ def _finish(run, source, model, position):
         "peak_memory_gib": round(_peak_memory(), 2),
     }
     write_json(run.results, results)
+
+
+def _fill(backbone, source):
+    """Give the backbone the weights that made the features, and no others."""
+    path, expected = source.backbone_weights, source.provenance["weights_sha256"]
+    try:
+        backbone.load_weights(path)
+        found = weights_hash(backbone)
+    except (OSError, ValueError, KeyError) as error:
+        found = f"unreadable ({error})"
+    if found != expected:
+        raise DataError(
+            f"{path}: is not the backbone that made the features: its weights have the hash "
+            f"{found}, expected {expected}. The training is kept: put the file back with "
+            "keras-attn features, and resume."
+        )
 
 
 def _peak_memory():

@@ -1,7 +1,7 @@
 """The loop over epochs and steps: what is saved when, and how fast it goes.
 
-One optimiser step is one `train_on_batch`, so that the time spent waiting for data can be told from
-the time spent computing, and a checkpoint can be taken between any two steps.
+One step is one batch and one `train_on_batch`, so that the time spent waiting for data can be told
+from the time spent computing, and a checkpoint can be taken between any two steps.
 """
 
 import csv
@@ -12,7 +12,10 @@ from dataclasses import asdict, dataclass, field
 
 from keras_attn import checkpoint
 from keras_attn.data import pipeline, transforms
+from keras_attn.errors import UserError
 from keras_attn.files import staging, write_atomic
+from keras_attn.interruption import Interruption
+from keras_attn.tensorboard import scalar_writer
 
 
 @dataclass
@@ -69,24 +72,25 @@ class TrainingLoop:
             self.position = Position(**checkpoint.load(run.checkpoint, model))
 
     def fit(self):
-        started = time.perf_counter() - self.position.seconds
-        try:
-            while self.position.epoch < self.recipe.epochs:
-                row = self._epoch(started)
-                self.position.seconds = time.perf_counter() - started
+        """Train to the last epoch. Ctrl-C and SIGTERM stop after a step, with a checkpoint."""
+        position = self.position
+        self.started = time.perf_counter() - position.seconds
+        write_scalars = scalar_writer(self.run.path / "tensorboard", position.history)
+        with Interruption() as self.interruption:
+            while position.epoch < self.recipe.epochs:
+                row = self._epoch()
                 self._keep_best(row)
-                self.position.history.append(row)
-                self.position.epoch += 1
-                self.position.step = self.position.clips = 0
-                self.position.sums = {}
+                position.history.append(row)
+                position.epoch += 1
+                position.step = position.clips = 0
+                position.sums = {}
                 self._save()
+                write_scalars(row)
                 self.progress(row)
-        except KeyboardInterrupt:
-            self.position.seconds = time.perf_counter() - started
-            self._save()
-            raise
+                self._stop_if_wished()
+        write_history(self.run.history, position.history)  # a kill may have come just before it
 
-    def _epoch(self, started):
+    def _epoch(self):
         """The rest of the present epoch; returns its row of the history."""
         position, recipe = self.position, self.recipe
         dataset = pipeline.batches(
@@ -109,15 +113,30 @@ class TrainingLoop:
             position.step += 1
             now = time.perf_counter()
             speed, wait = clips / (now - begun), waited / (now - begun)
+            self._refuse_divergence()
             self.progress(self._progress(speed, wait))
-            if position.step < self.steps and now - saved >= self.checkpoint_seconds:
-                position.seconds = now - started
+            due = position.step < self.steps and now - saved >= self.checkpoint_seconds
+            if due or self.interruption.wished:
                 self._save()
                 saved = time.perf_counter()
+            self._stop_if_wished()
         row = {"epoch": position.epoch + 1, **self._logs()}
         if self.validation:
             row |= {f"val_{name}": value for name, value in self._validate().items()}
         return row | ({"clips_per_second": speed, "data_wait": wait} if clips else {})
+
+    def _stop_if_wished(self):
+        if self.interruption.wished:
+            self.interruption.obey()
+
+    def _refuse_divergence(self):
+        loss = self._logs()["loss"]
+        if not math.isfinite(loss):
+            raise UserError(
+                f"{self.run.path}: the loss became {loss} in epoch {self.position.epoch + 1}, step "
+                f"{self.position.step}. Start again in another workdir with a lower learning_rate, "
+                "or with precision=float32."
+            )
 
     def _progress(self, speed, wait):
         return Progress(
@@ -156,6 +175,7 @@ class TrainingLoop:
                 self.model.save_weights(beside)
 
     def _save(self):
+        self.position.seconds = time.perf_counter() - self.started
         checkpoint.save(self.run.checkpoint, self.model, asdict(self.position))
         write_history(self.run.history, self.position.history)
 

@@ -1,30 +1,35 @@
 """Backbone features on disk: one float16 array `(n, h, w, C)` a video, with where they come from.
 
-    DATA/features/<backbone>-<size>/provenance.json   backbone, endpoint, size, weights, preprocessing
+    DATA/features/<backbone>-<size>/provenance.json      backbone, size, weights, preprocessing
                                     backbone.weights.h5
-                                    index.csv         id, file, frames
-                                    <stem>.npy        memory-mapped by the reader
+                                    index.csv            id, file, frames, source
+                                    <stem>.npy           memory-mapped by the reader
+
+The index is written every few seconds, after the files that it names; `source` is the SHA-256 of
+the video. What a killed run left without an index entry, or a changed video, is computed again.
 """
 
-import csv
-import io
+import time
 from pathlib import Path
 
 import numpy as np
 
-from keras_attn.data import catalog
+from keras_attn.data import catalog, tables
 from keras_attn.data.pipeline import Video
 from keras_attn.errors import DataError
-from keras_attn.files import read_json, staging, write_atomic, write_json
+from keras_attn.files import read_json, remove_leftovers, staging, write_json
 
-COLUMNS = ("id", "file", "frames")
+COLUMNS = ("id", "file", "frames", "source")
+_REMEDY = "Make them with: keras-attn features (what is complete is kept)"
+_ANEW = "Remove it, and make it with: keras-attn features"
+_SECONDS_BETWEEN_INDEXES = 5.0
 
 
 class FeatureStore:
     """The features of one backbone for the videos of a data folder."""
 
     def __init__(self, data, backbone: str, size: int):
-        self.folder = Path(data) / "features" / f"{backbone}-{size}"
+        self.data, self.folder = Path(data), Path(data) / "features" / f"{backbone}-{size}"
         self.index_path = self.folder / "index.csv"
         self.provenance_path = self.folder / "provenance.json"
         self.weights_path = self.folder / "backbone.weights.h5"
@@ -43,8 +48,8 @@ class FeatureStore:
         """Return the store's provenance; `DataError` if any key of `expected` differs."""
         if not self.provenance_path.exists():
             raise DataError(
-                f"{self.folder}: no features here. Make them with: keras-attn features "
-                f"--backbone {self.folder.name.rpartition('-')[0]}"
+                f"{self.folder}: no features here. Make them with: keras-attn features --backbone "
+                + self.folder.name.rpartition("-")[0]
             )
         found = read_json(self.provenance_path)
         different = [
@@ -62,48 +67,89 @@ class FeatureStore:
     def path(self, video_id: str) -> Path:
         return self.folder / f"{catalog.file_stem(video_id)}.npy"
 
-    def whole(self, video_id: str, frames: int) -> bool:
-        """Whether the array of a video is there with all its frames."""
-        path = self.path(video_id)
-        return path.exists() and _length(path) == frames
+    def kept(self, shape: tuple[int, ...]) -> dict[str, dict]:
+        """The index rows, by id, of the usable videos whose features are whole and up to date.
+
+        What killed processes left half-written is removed.
+        """
+        remove_leftovers(self.folder)
+        if not self.index_path.exists():
+            return {}
+        rows = {row["id"]: row for _, row in tables.read_table(self.index_path, COLUMNS, _ANEW)}
+        usable = [row for row in tables.read_manifest(self.data) if row.usable]
+        return {v.id: rows[v.id] for v in usable if self._fits(v, rows.get(v.id), shape)}
+
+    def _fits(self, video, row, shape):
+        if row is None or row["source"] != video.sha256 or row["frames"] != str(video.frames):
+            return False
+        return _shape(self.path(video.id)) == (video.frames, *shape)
 
     def write(self, video_id: str, pieces, frames: int, shape: tuple[int, ...]) -> None:
-        """Write the arrays of `pieces` one after the other into one file, whole or not at all."""
-        with staging(self.path(video_id)) as beside:
-            array = np.lib.format.open_memmap(beside, "w+", "float16", (frames, *shape))
-            start = 0
+        """Write the arrays of `pieces` one after the other into one file, whole or not at all.
+
+        Not through a memory map: on a full disk the system kills a process that writes to one.
+        """
+        header = {"descr": "<f2", "fortran_order": False, "shape": (frames, *shape)}
+        with staging(self.path(video_id)) as beside, open(beside, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            written = 0
             for piece in pieces:
-                array[start : start + len(piece)] = piece
-                start += len(piece)
-            if start != frames:
-                raise DataError(f"{video_id}: expected features of {frames} frames, got {start}")
-            array.flush()
+                half = np.asarray(piece).astype("<f2")
+                if not np.isfinite(half).all():
+                    raise DataError(f"{video_id}: features must be finite and below 65504")
+                file.write(half.tobytes())
+                written += len(half)
+            if written != frames:
+                raise DataError(f"{video_id}: expected features of {frames} frames, got {written}")
 
-    def write_index(self, frames_by_id: dict[str, int]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([key, self.path(key).name, count] for key, count in frames_by_id.items())
-        write_atomic(self.index_path, text.getvalue())
+    def write_index(self, rows: dict[str, dict]) -> None:
+        """Write the index: a row, with the columns of `COLUMNS`, for each id."""
+        table = [[row[name] for name in COLUMNS] for row in rows.values()]
+        tables.write_table(self.index_path, COLUMNS, table)
 
-    def videos(self, labels: dict[str, int]) -> list[Video]:
+    def videos(self, labels: dict[str, int], shape: tuple[int, ...]) -> list[Video]:
         """The videos of `labels` (id -> label), each checked against its file on disk."""
         if not self.index_path.exists():
-            raise DataError(f"{self.index_path}: missing; finish: keras-attn features")
-        with open(self.index_path, newline="", encoding="utf-8") as file:
-            frames = {row["id"]: int(row["frames"]) for row in csv.DictReader(file)}
-        bad = [key for key in labels if key not in frames or not self.whole(key, frames[key])]
+            raise DataError(f"{self.index_path}: missing. {_REMEDY}")
+        kept = self.kept(shape)
+        bad = [key for key in labels if key not in kept]
         if bad:
             raise DataError(
-                f"{self.folder}: features of {len(bad)} of {len(labels)} videos are missing or "
-                f"damaged, the first is {bad[0]}. Make them again with: keras-attn features"
+                f"{self.folder}: features of {len(bad)} of {len(labels)} videos are missing, "
+                f"damaged or out of date, the first is {bad[0]}. {_REMEDY}"
             )
+        frames = {key: int(kept[key]["frames"]) for key in labels}
         return [Video(key, str(self.path(key)), frames[key], labels[key]) for key in labels]
 
 
-def _length(path) -> int:
-    """Frames of a complete array file; -1 when the file is damaged or cut."""
+class IndexWriter:
+    """Inside `with`, keeps the index of a store on disk at most a few seconds behind `add`."""
+
+    def __init__(self, store: FeatureStore, rows: dict[str, dict]):
+        self.store, self.rows = store, rows
+        self.last = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def add(self, video_id: str, frames: int, source: str) -> None:
+        file = self.store.path(video_id).name
+        self.rows[video_id] = {"id": video_id, "file": file, "frames": frames, "source": source}
+        if time.monotonic() - self.last > _SECONDS_BETWEEN_INDEXES:
+            self._flush()
+
+    def _flush(self):
+        self.store.write_index(self.rows)
+        self.last = time.monotonic()
+
+    def __exit__(self, *error):
+        self._flush()
+
+
+def _shape(path):
+    """Shape of a complete float16 array file; None when it is missing, damaged or cut."""
     try:
-        return len(np.load(path, mmap_mode="r", allow_pickle=False))
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError):
-        return -1
+        return None
+    return array.shape if array.dtype == np.float16 else None

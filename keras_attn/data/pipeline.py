@@ -1,6 +1,7 @@
 """The one place that orders tf.data calls: from an index of clips to batches.
 
-    index (example, start, seed) -> order -> read -> decode the sampled frames -> transform -> batch -> prefetch
+    index (example, start, seed) -> order -> skip -> read: decode the frames of the clip, transform
+    -> batch -> prefetch
 
 Integers are ordered before anything is read, so that skipping to a position costs nothing and is
 exact; order and augmentation are functions of (seed, epoch, example), so that two runs see the same
@@ -56,12 +57,12 @@ def clip_index(videos: list[Video], frames: int, stride: int) -> ClipIndex:
     )
 
 
-def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0, steps=()):
+def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
     """Batches `(inputs, labels)` of one epoch.
 
     `read` turns an example (`path`, `start`, `length`, `label`, `seed`) into one that also holds
-    `video` or `features`; each of `steps` maps an example to an example. Without a `seed` the clips
-    come in the order of the index. `skip` batches are left out without being read.
+    `video` or `features`. Without a `seed` the clips come in the order of the index. `skip` batches
+    are left out without being read.
     """
     count = len(index)
     order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
@@ -72,12 +73,15 @@ def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0, steps=()):
     dataset = tf.data.Dataset.from_tensor_slices(
         {names.get(key, "seed"): column[order] for key, column in columns.items()}
     )
-    for step in (read, *steps, _split):
-        dataset = dataset.map(step, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(
+        lambda example: _inputs_and_label(read(example)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     return dataset.batch(batch_size).prefetch(2)
 
 
-def _split(example):
+def _inputs_and_label(example):
     inputs = {key: example[key] for key in ("video", "features") if key in example}
     return inputs, example["label"]
 

@@ -63,7 +63,9 @@ def open_source(data, recipe, fold: int | None = None) -> Source:
         store = FeatureStore(data, recipe.backbone, recipe.clips.size)
         provenance = store.check({"backbone": recipe.backbone, "size": recipe.clips.size})
         shape, weights = tuple(provenance["shape"]), store.weights_path
-        videos = {video.id: video for video in store.videos(known)}
+        if not weights.exists():
+            raise DataError(f"{weights}: missing; keras-attn features writes it again")
+        videos = {video.id: video for video in store.videos(known, shape)}
     else:
         provenance = records.read_provenance(data)
         videos = {
@@ -73,8 +75,8 @@ def open_source(data, recipe, fold: int | None = None) -> Source:
     missing = [key for key in known if key not in videos]
     if missing:
         raise DataError(
-            f"{data}: {len(missing)} of {len(known)} videos of the split are not prepared, the first "
-            f"is {missing[0]}. Run: keras-attn prepare --data {data}"
+            f"{data}: {len(missing)} of {len(known)} videos of the split are not prepared, the "
+            f"first is {missing[0]}. Run: keras-attn prepare --data {data}"
         )
     parts = {part: [videos[key] for key in some] for part, some in labels.items()}
     return Source(data, classes, parts, recipe.clips, fold, provenance, shape, weights)

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,28 @@ def _at_least(name, value, least):
         raise UsageError(f"{name} must be at least {least}, got {value}")
 
 
+def _check_kinds(values, prefix=""):
+    """`UsageError` unless each field of a dataclass holds what its annotation says."""
+    for name, kind in typing.get_type_hints(type(values)).items():
+        value = getattr(values, name)
+        if typing.get_origin(kind) is typing.Literal:
+            if value not in typing.get_args(kind):
+                choices = ", ".join(typing.get_args(kind))
+                raise UsageError(f"{prefix}{name} must be one of {choices}, got {value!r}")
+            continue
+        kinds = _alternatives(kind)
+        if type(value) not in kinds and not (float in kinds and type(value) is int):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise UsageError(f"{prefix}{name} must be of type {names}, got {value!r}")
+
+
+def _alternatives(kind):
+    """The plain types of an annotation: `(str, NoneType)` of `str | None`, `(dict,)` of a dict."""
+    if isinstance(kind, types.UnionType):
+        return typing.get_args(kind)
+    return (typing.get_origin(kind) or kind,)
+
+
 @dataclass(frozen=True)
 class Clips:
     """What one example is: `frames` consecutive frames, one clip every `stride` frames, squeezed to
@@ -25,6 +48,7 @@ class Clips:
     size: int = 299
 
     def __post_init__(self):
+        _check_kinds(self, "clips.")
         _at_least("clips.frames", self.frames, 1)
         _at_least("clips.stride", self.stride, 1)
         _at_least("clips.size", self.size, 1)
@@ -41,10 +65,11 @@ class Recipe:
 
     `model` is a key of `keras_attn.models.MODELS`, `arguments` go to its constructor. With
     `input="features"` the run reads the cached maps of `backbone`; with `"video"` it reads frames
-    and runs the backbone, which learns only if `train_backbone` is set. `batch_size` clips are
-    computed at once and `accumulate` such batches make one update. `select` decides which epoch's
-    weights are kept: the `"last"`, or the one with the `"best"` validation accuracy. `jit_compile`
-    and `precision` are `"auto"`: no XLA and float32 on a CPU, XLA and mixed_float16 on a GPU.
+    and runs the backbone, which starts from `backbone_weights` and learns only if `train_backbone`
+    is set; cached features have the weights they were made with. `batch_size` clips are computed
+    at once and `accumulate` such batches make one update. `select` decides which epoch's weights
+    are kept: the `"last"`, or the one with the `"best"` validation accuracy. `precision="auto"` is
+    mixed_float16 on a GPU and float32 elsewhere.
     """
 
     model: str
@@ -61,31 +86,21 @@ class Recipe:
     epochs: int = 10
     learning_rate: float = 1e-4
     select: typing.Literal["last", "best"] = "last"
-    jit_compile: typing.Literal["auto", "on", "off"] = "auto"
     precision: typing.Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     seed: int = 0
 
     def __post_init__(self):
+        _check_kinds(self)
         for name in ("batch_size", "accumulate", "epochs"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
-        if not self.learning_rate > 0:
-            raise UsageError(f"learning_rate must be above 0, got {self.learning_rate}")
-        _check_choices(self)
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
         if self.input == "features" and (self.flip or self.random_crop or self.train_backbone):
             raise UsageError(
                 "flip, random_crop and train_backbone need input=video: cached features "
                 "were computed once, from whole frames"
             )
-
-
-def _check_choices(recipe):
-    for name, kind in typing.get_type_hints(Recipe).items():
-        if typing.get_origin(kind) is typing.Literal:
-            value = getattr(recipe, name)
-            if value not in typing.get_args(kind):
-                choices = ", ".join(typing.get_args(kind))
-                raise UsageError(f"{name} must be one of {choices}, got {value!r}")
 
 
 def override(recipe, path: str, text: str):
@@ -95,31 +110,33 @@ def override(recipe, path: str, text: str):
     does not exist or a value of another type.
     """
     name, _, rest = path.partition(".")
-    if isinstance(recipe, Recipe) and name == "model" and rest:
+    if name == "model" and rest:
         return replace(recipe, arguments={**recipe.arguments, **_argument(recipe, rest, text)})
-    kinds = typing.get_type_hints(type(recipe))
-    if name not in kinds or name == "arguments":
+    kinds = typing.get_type_hints(Recipe)
+    parts = {f"clips.{key}": kind for key, kind in typing.get_type_hints(Clips).items()}
+    known = {key: kinds[key] for key in kinds if key not in ("arguments", "clips")} | parts
+    if path not in known:
         raise UsageError(
-            f"{type(recipe).__name__} has no field {name!r}; it has "
-            f"{', '.join(key for key in kinds if key != 'arguments')}, and model.ARGUMENT"
+            f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
         )
-    old = getattr(recipe, name)
-    if rest and not dataclasses.is_dataclass(old):
-        raise UsageError(f"{name} has no parts, so {path!r} does not exist")
-    if dataclasses.is_dataclass(old) and not rest:
-        parts = ", ".join(f"{name}.{part.name}" for part in dataclasses.fields(old))
-        raise UsageError(f"{name} has parts; set one of {parts}")
-    return replace(recipe, **{name: override(old, rest, text) if rest else _parse(path, text, kinds[name])})
+    value = _parse(path, text, known[path])
+    if name == "clips":
+        return replace(recipe, clips=replace(recipe.clips, **{rest: value}))
+    return replace(recipe, **{name: value})
 
 
 def _argument(recipe, name, text):
     from keras_attn.models import MODELS
 
+    if recipe.model not in MODELS:
+        raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
     parameters = inspect.signature(MODELS[recipe.model]).parameters
     reserved = {"num_classes", "input_shape", "backbone", "backbone_weights", "kwargs"}
     known = [key for key in parameters if key not in reserved]
     if name not in known:
-        raise UsageError(f"model {recipe.model} has no argument {name!r}; it has {', '.join(known)}")
+        raise UsageError(
+            f"the model {recipe.model} has no argument {name!r}; it has {', '.join(known)}"
+        )
     default = parameters[name].default
     kind = int | None if default is None else type(default)
     return {name: _parse(f"model.{name}", text, kind)}
@@ -127,11 +144,13 @@ def _argument(recipe, name, text):
 
 def _parse(path, text, kind):
     """Read `text` as a value of type `kind`."""
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if typing.get_origin(kind) is typing.Literal:
+        return text  # the recipe checks it
+    kinds = _alternatives(kind)
     if type(None) in kinds and text.lower() in ("none", "null"):
         return None
     kind = kinds[0]
-    if kind is str or typing.get_origin(kind) is typing.Literal:
+    if kind is str:
         return text
     try:
         value = json.loads(text.lower())
@@ -140,13 +159,19 @@ def _parse(path, text, kind):
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise UsageError(f"{path} must be a {kind.__name__}, got {text!r}")
+        raise UsageError(f"{path} must be of type {kind.__name__}, got {text!r}")
     return value
 
 
 def from_dict(values: dict) -> Recipe:
-    """The recipe that `dataclasses.asdict` wrote; `UsageError` for unknown fields."""
-    unknown = set(values) - {part.name for part in dataclasses.fields(Recipe)}
+    """The recipe that `dataclasses.asdict` wrote; `UsageError` for unknown or missing fields."""
+    return _made(Recipe, {**values, "clips": _made(Clips, values.get("clips", {}))})
+
+
+def _made(kind, values):
+    unknown = sorted(set(values) - {part.name for part in dataclasses.fields(kind)})
     if unknown:
-        raise UsageError(f"Recipe has no field {', '.join(sorted(unknown))}")
-    return Recipe(**{**values, "clips": Clips(**values["clips"])})
+        raise UsageError(f"{kind.__name__} has no field {', '.join(unknown)}")
+    if kind is Recipe and "model" not in values:
+        raise UsageError("Recipe needs the field model")
+    return kind(**values)
