@@ -1,6 +1,7 @@
 """Fixtures for all tests; neutral to the backend."""
 
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -83,3 +84,14 @@ def tiny_export(tiny_run):
     import keras_attn
 
     return keras_attn.export(tiny_run, tiny_run.parent / "models").path.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_features(tiny_data, tmp_path_factory):
+    """A copy of `tiny_data` with the maps (4, 4, 32) of the backbone "tiny", at random weights."""
+    import keras_attn
+
+    data = tmp_path_factory.mktemp("features") / "data"
+    shutil.copytree(tiny_data, data)
+    keras_attn.features(data, "tiny", weights=None, size=32, batch_size=5)
+    return data

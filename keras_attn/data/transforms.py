@@ -16,8 +16,9 @@ def random_crop(example: dict) -> dict:
     video = example["video"]
     extent = tf.cast(tf.shape(video)[1:3], tf.float32)
     share, where_y, where_x = tf.unstack(tf.random.stateless_uniform([3], example["seed"]))
-    side = tf.maximum(tf.cast(extent * (0.8 + 0.2 * share), tf.int32), 1)
-    corner = tf.cast(tf.stack([where_y, where_x]) * (extent - tf.cast(side, tf.float32)), tf.int32)
+    side = tf.maximum(tf.round(extent * (0.8 + 0.2 * share)), 1)
+    corner = tf.cast(tf.stack([where_y, where_x]) * (extent - side + 1), tf.int32)
+    side = tf.cast(side, tf.int32)
     crop = tf.slice(video, [0, corner[0], corner[1], 0], [-1, side[0], side[1], -1])
     return {**example, "video": crop}
 

@@ -1,0 +1,153 @@
+"""Batches are what plain NumPy says, in an order that threads and restarts do not change."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_attn.data import pipeline, sampling, transforms
+from keras_attn.data.pipeline import Video
+
+FRAMES, STRIDE, SIZE, BATCH = 5, 3, 8, 4
+LENGTHS = (1, 4, 5, 6, 13, 14)
+
+
+def jpegs(random, count, height, width):
+    frames = random.integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+    return [tf.io.encode_jpeg(frame, quality=95).numpy() for frame in frames]
+
+
+def record(encoded):
+    features = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[x])) for x in encoded]
+    lists = {"image/encoded": tf.train.FeatureList(feature=features)}
+    return tf.train.SequenceExample(feature_lists=tf.train.FeatureLists(feature_list=lists))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Records of different lengths and sizes of picture, and their frames squeezed by hand."""
+    folder, random = tmp_path_factory.mktemp("records"), np.random.default_rng(2)
+    some, frames = [], {}
+    for label, length in enumerate(LENGTHS):
+        encoded = jpegs(random, length, 10 + label, 17 - label)
+        path = str(folder / f"ä {label}.record")
+        with open(path, "wb") as file:
+            file.write(record(encoded).SerializeToString())
+        decoded = np.stack([tf.io.decode_jpeg(x).numpy() for x in encoded])
+        frames[label] = tf.image.resize(decoded, (SIZE, SIZE), antialias=True).numpy()
+        some.append(Video(f"v{label}", path, length, label))
+    return some, frames
+
+
+@pytest.fixture
+def index(videos):
+    return pipeline.clip_index(videos[0], FRAMES, STRIDE)
+
+
+def clips_of(frames):
+    """(label, clip) of every window, in the order of the index."""
+    for label, length in enumerate(LENGTHS):
+        for start in sampling.window_starts(length, FRAMES, STRIDE):
+            yield label, frames[label][sampling.window_indices(start, length, FRAMES)]
+
+
+def epoch(index, read=None, **options):
+    read = read or pipeline.read_record(FRAMES, SIZE)
+    return [
+        (inputs["video"].numpy(), labels.numpy())
+        for inputs, labels in pipeline.batches(index, read, BATCH, **options)
+    ]
+
+
+def flat(batches):
+    return [(int(y), x) for xs, ys in batches for x, y in zip(xs, ys, strict=True)]
+
+
+def assert_same(some, others):
+    for (x, y), (x_2, y_2) in zip(some, others, strict=True):
+        np.testing.assert_array_equal(x, x_2)
+        np.testing.assert_array_equal(y, y_2)
+
+
+def test_index_lists_every_window(index):
+    counts = [len(sampling.window_starts(n, FRAMES, STRIDE)) for n in LENGTHS]
+    assert len(index) == sum(counts) == len(index.paths)
+    assert collections.Counter(index.labels.tolist()) == dict(enumerate(counts))
+    assert np.all(index.lengths == np.array(LENGTHS)[index.labels])
+
+
+def test_without_a_seed_batches_are_the_reference(videos, index):
+    batches = epoch(index)
+    assert [len(y) for _, y in batches] == [BATCH] * (len(index) // BATCH) + [len(index) % BATCH]
+    for (label, clip), (expected, reference) in zip(
+        flat(batches), clips_of(videos[1]), strict=True
+    ):
+        assert label == expected
+        assert clip.dtype == np.float32
+        np.testing.assert_allclose(clip, reference, atol=1e-3)
+
+
+def test_with_a_seed_batches_are_the_reference_in_the_epochs_order(videos, index):
+    reference = list(clips_of(videos[1]))
+    order = sampling.epoch_order(len(index), 3, 2)
+    assert sorted(order) == list(range(len(reference)))  # none lost, none twice
+    for (label, clip), row in zip(flat(epoch(index, seed=3, epoch=2)), order, strict=True):
+        assert label == reference[row][0]
+        np.testing.assert_allclose(clip, reference[row][1], atol=1e-3)
+
+
+AUGMENT = (transforms.random_crop, transforms.random_flip)
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch(index):
+    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    first = epoch(index, read, seed=3, epoch=0)
+    assert_same(first, epoch(index, read, seed=3, epoch=0))
+    for options in ({"seed": 3, "epoch": 1}, {"seed": 4, "epoch": 0}):
+        other = epoch(index, read, **options)
+        assert any(not np.array_equal(x, y) for (x, _), (y, _) in zip(first, other, strict=True))
+
+
+def test_augmentation_belongs_to_the_example_not_to_the_place(index):
+    """The same example in another order gets the same crop: its seed travels with it."""
+    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    order = sampling.epoch_order(len(index), 3, 0)
+    seeds = sampling.example_seeds(len(index), 3, 0)
+    for place, (_, clip) in enumerate(flat(epoch(index, read, seed=3, epoch=0))):
+        row = order[place]
+        example = {
+            "path": index.paths[row],
+            "start": tf.constant(index.starts[row]),
+            "length": tf.constant(index.lengths[row]),
+            "label": tf.constant(index.labels[row]),
+            "seed": tf.constant(seeds[row]),
+        }
+        np.testing.assert_allclose(clip, read(example)["video"], atol=1e-3)
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3, 4])
+def test_skipping_gives_the_tail_of_the_epoch(index, skip):
+    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    whole = epoch(index, read, seed=8, epoch=1)
+    assert len(whole) == 4
+    assert_same(epoch(index, read, seed=8, epoch=1, skip=skip), whole[skip:])
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_threads_change_nothing(index, threads):
+    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = threads
+    options.autotune.enabled = threads > 1
+    dataset = pipeline.batches(index, read, BATCH, seed=3).with_options(options)
+    result = [(inputs["video"].numpy(), labels.numpy()) for inputs, labels in dataset]
+    assert_same(result, epoch(index, read, seed=3))
+
+
+def test_a_damaged_record_names_itself(videos, tmp_path):
+    path = tmp_path / "broken.record"
+    path.write_bytes(b"\x0a\xff\xff not a record")
+    index = pipeline.clip_index([Video("broken", str(path), 4, 0)], FRAMES, STRIDE)
+    with pytest.raises(tf.errors.OpError):
+        epoch(index)
