@@ -172,7 +172,7 @@ def read_reference(path) -> list[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
     if not Path(path).exists():
         raise UserError(f"{path}: missing, so there is nothing to compare with; export again")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             cases = json.loads(archive["cases"].tobytes())
             reference = [
                 (name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
