@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -113,7 +114,13 @@ def _write(recognizer: Recognizer, folder):
     archive.track(recognizer.head)
     for name, (function, spec) in _endpoints(recognizer).items():
         archive.add_endpoint(name, function, [spec])
-    archive.write_out(str(folder), verbose=False)
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel(logging.WARNING)  # its notes name the staged folder, which is gone afterwards
+    try:
+        archive.write_out(str(folder), verbose=False)
+    finally:
+        logger.setLevel(before)
 
 
 def _endpoints(recognizer):
