@@ -14,7 +14,17 @@ from keras_attn.errors import UserError
 _LEFTOVER = f".{'[0-9a-f]' * 8}-*"  # what `staging` calls its files, as a glob
 _CANNOT_WRITE = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR")
+    for name in (
+        "ENOSPC",
+        "EDQUOT",
+        "EFBIG",
+        "EROFS",
+        "EACCES",
+        "EPERM",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+    )
 }
 
 

@@ -1,0 +1,168 @@
+"""Recipes hold the paper's values; overrides change one field or say why not."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from keras_attn.errors import UsageError
+from keras_attn.models import MODELS
+from keras_attn.recipes import RECIPES, Clips, Recipe, from_dict, override
+
+PAPER = RECIPES["structured_attention"]
+
+
+def test_the_papers_values():
+    """Quan et al. 2020, sections 3.4 and 4.2."""
+    assert (PAPER.clips.frames, PAPER.clips.stride) == (30, 2)
+    assert PAPER.clips.size == 299  # gives the 8 x 8 x 2048 that the paper prints
+    assert (PAPER.backbone, PAPER.backbone_weights) == ("inception_v3", "imagenet")
+    assert (PAPER.input, PAPER.train_backbone) == ("features", False)
+    assert PAPER.batch_size * PAPER.accumulate == 256
+    assert (PAPER.epochs, PAPER.learning_rate) == (10, 1e-4)
+    assert (PAPER.flip, PAPER.random_crop, PAPER.select) == (False, False, "last")
+    assert PAPER.model == "structured_attention"
+    assert PAPER.arguments == {
+        "units": 512,
+        "attention": "structured",
+        "block": 2,
+        "penalty": 1e-4,
+        "logit_tanh": True,
+        "dropout": 0.5,
+        "weight_decay": 1e-5,
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_fit_their_models_and_survive_json(name):
+    recipe = RECIPES[name]
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+    shape = (3, 8, 8, 6)
+    model = MODELS[recipe.model](5, input_shape=shape, **{**recipe.arguments, "units": 4})
+    assert model.output["logits"].shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("clips.frames", "16", 16),
+        ("learning_rate", "1", 1.0),
+        ("learning_rate", "3e-4", 3e-4),
+        ("epochs", "7", 7),
+        ("backbone", "tiny", "tiny"),
+        ("backbone", "none", "none"),
+        ("backbone_weights", "None", None),
+        ("backbone_weights", "/a/b.h5", "/a/b.h5"),
+        ("select", "best", "best"),
+        ("precision", "mixed_float16", "mixed_float16"),
+        ("model", "structured_attention", "structured_attention"),
+    ],
+)
+def test_override_of_each_kind_of_field(path, text, value):
+    changed = override(PAPER, path, text)
+    found = changed
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert found == value and type(found) is type(value)
+    outer = path.split(".")[0]
+    assert dataclasses.replace(changed, **{outer: getattr(PAPER, outer)}) == PAPER
+    assert PAPER == RECIPES["structured_attention"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("units", "64", 64),
+        ("attention", "none", "none"),
+        ("stride", "1", 1),
+        ("stride", "none", None),
+        ("penalty", "1", 1.0),
+        ("logit_tanh", "False", False),
+        ("current_frame", "true", True),
+    ],
+)
+def test_override_of_model_arguments(name, text, value):
+    changed = override(PAPER, f"model.{name}", text)
+    assert changed.arguments == {**PAPER.arguments, name: value}
+    assert type(changed.arguments[name]) is type(value)
+    assert dataclasses.replace(changed, arguments=PAPER.arguments) == PAPER
+
+
+def test_flags_need_frames():
+    video = override(PAPER, "input", "video")
+    assert override(video, "flip", "true").flip is True
+    for name in ("flip", "random_crop", "train_backbone"):
+        with pytest.raises(UsageError, match=f"{name}.*input=video"):
+            override(PAPER, name, "true")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("epoch", "3", "'epoch'; it has .*epochs"),
+        ("clips.frame", "3", r"'clips.frame'; it has .*clips\.frames"),
+        ("clips", "3", r"'clips'; it has .*clips\.frames"),
+        ("clips.frames.x", "3", "'clips.frames.x'"),
+        ("seed.x", "3", "'seed.x'"),
+        ("arguments", "{}", "'arguments'.*model.ARGUMENT"),
+        ("", "3", "no field ''"),
+        ("model.unit", "3", "'unit'; it has .*units"),
+        ("model.num_classes", "3", "'num_classes'"),
+        ("model.backbone", "tiny", "'backbone'"),
+        ("model.units", "many", r"model\.units must be of type int, got 'many'"),
+        ("model.logit_tanh", "1", r"model\.logit_tanh must be of type bool"),
+        ("clips.frames", "1.5", r"clips\.frames must be of type int, got '1.5'"),
+        ("clips.frames", "true", r"clips\.frames must be of type int"),
+        ("clips.frames", "0", r"clips\.frames must be at least 1, got 0"),
+        ("clips.stride", "31", r"clips\.stride must be at most clips\.frames=30, got 31"),
+        ("epochs", "none", "epochs must be of type int"),
+        ("batch_size", "0", "batch_size must be at least 1"),
+        ("seed", "-1", "seed must be at least 0"),
+        ("learning_rate", "0", "learning_rate must be above 0"),
+        ("learning_rate", "nan", "learning_rate must be of type float"),
+        ("learning_rate", "1e999", "learning_rate must be above 0 and finite"),
+        ("learning_rate", "fast", "learning_rate must be of type float, got 'fast'"),
+        ("select", "worst", "select must be one of last, best, got 'worst'"),
+        ("input", "audio", "input must be one of features, video, got 'audio'"),
+        ("precision", "half", "precision must be one of auto, float32"),
+    ],
+)
+def test_what_cannot_be_overridden_is_named(path, text, message):
+    with pytest.raises(UsageError, match=message):
+        override(PAPER, path, text)
+
+
+def test_arguments_of_an_unknown_model():
+    with pytest.raises(UsageError, match="no model 'lstm'; there are structured_attention"):
+        override(dataclasses.replace(PAPER, model="lstm"), "model.units", "3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 2.0}, "epochs must be of type int, got 2.0"),
+        ({"clips": 3}, "clips must be of type Clips"),
+        ({"flip": 1}, "flip must be of type bool"),
+        ({"backbone_weights": 3}, "backbone_weights must be of type str or NoneType"),
+        ({"arguments": []}, "arguments must be of type dict"),
+        ({"seed": True}, "seed must be of type int"),
+    ],
+)
+def test_types_are_checked_in_python_too(change, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        dataclasses.replace(PAPER, **change)
+    assert dataclasses.replace(PAPER, learning_rate=1).learning_rate == 1
+    with pytest.raises(UsageError, match=r"clips\.size must be of type int"):
+        Clips(size=2.5)
+
+
+def test_from_dict_refuses_what_it_does_not_know():
+    values = dataclasses.asdict(PAPER)
+    with pytest.raises(UsageError, match="Recipe has no field a, b"):
+        from_dict({**values, "b": 1, "a": 2})
+    with pytest.raises(UsageError, match="Clips has no field crops"):
+        from_dict({**values, "clips": {**values["clips"], "crops": 1}})
+    with pytest.raises(UsageError, match="needs the field model"):
+        from_dict({})
+    assert from_dict({"model": "m"}) == Recipe("m")
