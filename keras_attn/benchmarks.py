@@ -82,7 +82,9 @@ def benchmark(
             if progress:
                 progress(done, len(steps), rows[-1].what)
     versions = ", ".join(f"{name} {version}" for name, version in runs.versions().items())
-    result = Benchmark(f"{os.cpu_count()} cores ({platform.processor() or 'CPU'}), {versions}", tuple(rows))
+    result = Benchmark(
+        f"{os.cpu_count()} cores ({platform.processor() or 'CPU'}), {versions}", tuple(rows)
+    )
     if out:
         write_atomic(out, "\n".join(result.lines()) + "\n")
     return result
@@ -197,12 +199,17 @@ def _frames(record, size):
 
 def _reading(bench):
     index = pipeline.clip_index(
-        [pipeline.Video(r.id, str(r.path), r.frames, r.label) for r in records.read_index(bench.prepared)],
+        [
+            pipeline.Video(r.id, str(r.path), r.frames, r.label)
+            for r in records.read_index(bench.prepared)
+        ],
         frames=16,
         stride=16,
     )
     paths = {record.path: row.path for row, record in _pairs(bench)}
-    clips = [(paths[p], s) for p, s in zip(index.paths.tolist(), index.starts.tolist(), strict=True)]
+    clips = [
+        (paths[p], s) for p, s in zip(index.paths.tolist(), index.starts.tolist(), strict=True)
+    ]
     read = pipeline.read_record(16, bench.size)
 
     def ours():

@@ -65,7 +65,9 @@ def attention_run(options, variant, fold, seed):
         changes.append(f"model.penalty={PENALTY[variant]}")
     command = [sys.executable, "-m", "keras_attn", "train", options.recipe, "--resume", "--quiet"]
     command += ["--data", str(options.data), "--workdir", str(workdir), "--fold", str(fold)]
-    subprocess.run([*command, *(part for change in changes for part in ("--set", change))], check=True)
+    subprocess.run(
+        [*command, *(part for change in changes for part in ("--set", change))], check=True
+    )
     metrics = workdir / "evaluation" / "test" / "metrics.json"
     if not metrics.exists():
         evaluate(workdir, examples=0)
@@ -155,8 +157,8 @@ def write(options, rows, folds):
         return "-" if value is None else format(value, form)
 
     lines = [
-        "| model | runs | accuracy | sd over folds | sd over seeds | mean over classes | clips right "
-        "in training | hours | peak GiB |",
+        "| model | runs | accuracy | sd over folds | sd over seeds | mean over classes "
+        "| clips right in training | hours | peak GiB |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -166,7 +168,12 @@ def write(options, rows, folds):
         cells += [number(row["hours"], ".2f"), number(row["memory"], ".2f")]
         lines.append(f"| {' | '.join(cells)} |")
     write_atomic(options.out, "\n".join(lines) + "\n")
-    settings = {"recipe": options.recipe, "set": options.set, "seeds": options.seeds, "folds": folds}
+    settings = {
+        "recipe": options.recipe,
+        "set": options.set,
+        "seeds": options.seeds,
+        "folds": folds,
+    }
     write_json(options.out.with_suffix(".json"), {"settings": settings, "rows": rows})
     print("\n".join(lines))
 

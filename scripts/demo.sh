@@ -14,7 +14,7 @@ keras_attn() {
 
 started=$SECONDS
 echo "Writing synthetic actions: a shape moves left, right, up or down over clutter"
-.venv/bin/python scripts/make_synthetic.py demo/videos --scenes 80
+.venv/bin/python scripts/make_synthetic.py demo/videos --scenes 60
 clip=demo/videos/left/v_left_g03_c01.mp4
 
 keras_attn scan demo/videos --data demo/data --group-by '_(g\d+)_'

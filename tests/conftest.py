@@ -88,7 +88,7 @@ def tiny_export(tiny_run):
 
 @pytest.fixture(scope="session")
 def tiny_features(tiny_data, tmp_path_factory):
-    """A copy of `tiny_data` with the maps (4, 4, 32) of the backbone "tiny", at random weights."""
+    """A copy of `tiny_data` with the maps (4, 4, 48) of the backbone "tiny", at random weights."""
     import keras_attn
 
     data = tmp_path_factory.mktemp("features") / "data"

@@ -8,19 +8,19 @@ from keras_attn.errors import UserError
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AppendCoordinates(layers.Layer):
-    """Append each pixel's row and column, from -1 to 1, as channels (CoordConv, Liu et al. 2018).
+class AppendMoments(layers.Layer):
+    """Append each map times its row and each map times its column, both from -1 to 1.
 
-    Shapes: `(b, H, W, C) -> (b, H, W, C + 2)`.
+    Shapes: `(b, h, w, C) -> (b, h, w, 3 * C)`. A mean over the cells then tells where in the frame
+    a feature is, which the maps alone do not.
     """
 
-    def call(self, images):
+    def call(self, maps):
         rows, columns = (
-            ops.linspace(-1.0, 1.0, cells, dtype=images.dtype) for cells in images.shape[1:3]
+            ops.linspace(-1.0, 1.0, cells, dtype=maps.dtype) for cells in maps.shape[1:3]
         )
-        constants = ops.stack(ops.meshgrid(rows, columns, indexing="ij"), axis=-1)
-        # Adding to zeros spreads the constants over a batch of any, also unknown, size.
-        return ops.concatenate([images, ops.zeros_like(images[..., :2]) + constants], axis=-1)
+        by_row, by_column = maps * rows[:, None, None], maps * columns[:, None]
+        return ops.concatenate([maps, by_row, by_column], axis=-1)
 
 
 def _build(height, width, weights):
@@ -34,11 +34,9 @@ def _build(height, width, weights):
     for filters in (16, 32):
         x = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.GroupNormalization(8)(x)  # unlike batch norm the same in training and in use
-    # A map of a small network does not say where it was seen, but the recurrent part, which
-    # gets a weighted sum over the cells, must tell motions apart.
-    x = AppendCoordinates()(x)
-    x = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(x)
-    x = layers.GroupNormalization(8, name="maps")(x)  # without it the first epochs stand still
+    x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(x)
+    # The recurrent part gets a weighted sum over the cells and must tell motions apart.
+    x = AppendMoments(name="maps")(x)
     model = keras.Model(frames, x, name="tiny")
     if weights is not None:
         expected = "an HDF5 file written by save_weights of this backbone (.weights.h5)."
@@ -46,6 +44,4 @@ def _build(height, width, weights):
     return model
 
 
-TINY = Backbone(
-    "tiny", _build, "maps", 64, "three convolutions with coordinates, 8x8x32 at 64 pixels"
-)
+TINY = Backbone("tiny", _build, "maps", 64, "three convolutions, 8x8x48 at 64 pixels")

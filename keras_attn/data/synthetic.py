@@ -52,7 +52,7 @@ def render(scene: Scene, motion: str) -> tuple[np.ndarray, Truth]:
     random = np.random.default_rng(scene.seed)
     side = scene.side
     background = _clutter(random, side)
-    radius = side * random.uniform(0.09, 0.13)
+    radius = side * random.uniform(0.13, 0.18)
     shape = SHAPES[random.integers(len(SHAPES))]
     colour = _vivid(random)
     start = int(random.integers(0, scene.frames // 4 + 1))

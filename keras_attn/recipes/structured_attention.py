@@ -65,7 +65,7 @@ TINY = replace(
     clips=Clips(frames=16, stride=8, size=64),
     batch_size=8,
     accumulate=1,
-    epochs=24,
+    epochs=12,
     learning_rate=2e-3,
     select="best",
 )

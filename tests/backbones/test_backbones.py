@@ -7,7 +7,7 @@ from checks import BACKEND, JIT, assert_close, check_layer
 
 from keras_attn import backbones
 from keras_attn.backbones import BACKBONES, build_backbone, features_input, imagenet, weights_hash
-from keras_attn.backbones.tiny import AppendCoordinates
+from keras_attn.backbones.tiny import AppendMoments
 from keras_attn.errors import UserError
 
 
@@ -16,7 +16,7 @@ from keras_attn.errors import UserError
     [
         ("inception_v3", {None: (8, 8, 2048), 224: (5, 5, 2048)}),
         ("mobilenet_v2", {None: (7, 7, 1280), (64, 96): (2, 3, 1280)}),
-        ("tiny", {None: (8, 8, 32), (40, 48): (5, 6, 32)}),
+        ("tiny", {None: (8, 8, 48), (40, 48): (5, 6, 48)}),
     ],
 )
 def test_map_sizes(name, shapes):
@@ -121,14 +121,15 @@ def test_real_weights_load(shared_data):
     assert 0 <= maps.min() and maps.max() <= 6 and 0.5 < (maps == 0).mean() < 1
 
 
-def test_coordinates(rng):
+def test_moments(rng):
     images = rng.random((2, 3, 5, 4), dtype="float32")
-    outputs = np.asarray(AppendCoordinates()(images))
-    assert outputs.shape == (2, 3, 5, 6)
+    outputs = np.asarray(AppendMoments()(images))
+    assert outputs.shape == (2, 3, 5, 12)
     for b, i, j in np.ndindex(2, 3, 5):
-        assert_close(outputs[b, i, j, 4:], np.array([i - 1, j / 2 - 1]))
+        assert_close(outputs[b, i, j, 4:8], images[b, i, j] * (i - 1))
+        assert_close(outputs[b, i, j, 8:], images[b, i, j] * (j / 2 - 1))
     assert_close(outputs[..., :4], images)
-    check_layer(AppendCoordinates(), images)
+    check_layer(AppendMoments(), images)
 
 
 def test_features_input():
@@ -136,7 +137,7 @@ def test_features_input():
     assert list(inputs) == ["features"] and inputs["features"] is features
     inputs, features = features_input("tiny", (3, 16, 24, 3))
     assert inputs["video"].shape == (None, 3, 16, 24, 3)
-    assert features.shape == (None, 3, 2, 3, 32)
+    assert features.shape == (None, 3, 2, 3, 48)
 
 
 def test_a_frozen_backbone_does_not_learn_statistics(rng):

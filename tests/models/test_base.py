@@ -35,7 +35,7 @@ def test_features_and_video_answer_alike(rng, tmp_path):
     model = _scramble(StructuredAttentionLSTM(**VIDEO), rng)
     video = _video(rng)
     expected = model.predict(video, verbose=0)
-    cached = _plain(swap_input(model, None, (3, 4, 6, 32)))
+    cached = _plain(swap_input(model, None, (3, 4, 6, 48)))
     maps = model.get_layer("backbone")(video["video"])
     features = {"features": keras.ops.convert_to_numpy(maps)}
     assert_close(cached.predict(features, verbose=0), expected)
@@ -59,7 +59,7 @@ def test_another_number_of_frames_keeps_the_backbone(rng):
 def test_swaps_that_do_not_fit_say_so():
     model = StructuredAttentionLSTM(**VIDEO)
     with pytest.raises(ValueError, match="does not fit the weights of layer 'attended_lstm'"):
-        swap_input(model, None, (3, 4, 8, 32))
+        swap_input(model, None, (3, 4, 8, 48))
 
 
 def test_gradients_reach_the_backbone(rng):
