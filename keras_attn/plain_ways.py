@@ -67,23 +67,29 @@ def time_distributed(image_model, frames: int, size: int):
     return keras.Model(video, layers.TimeDistributed(image_model)(video))
 
 
-def random_batch():
+def random_batch(name: str = "features", shape=None):
+    """Inputs and labels of `BATCH` clips."""
     random = np.random.default_rng(0)
-    inputs = random.random((BATCH, *SHAPE), dtype="float32")
-    return {"features": inputs}, random.integers(0, CLASSES, BATCH)
+    inputs = random.random((BATCH, *(shape or SHAPE)), dtype="float32")
+    return {name: inputs}, random.integers(0, CLASSES, BATCH)
 
 
-def recurrent_models(jit_compile: bool = False):
+def recurrent_models():
     """The package's model, and one with the same cell unrolled in Python; both compiled."""
     ours = StructuredAttentionLSTM(CLASSES, SHAPE, units=UNITS, dropout=0.0)
-    models = ours, _unrolled()
-    for model in models:
-        model.compile(
-            keras.optimizers.Adam(1e-4),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=jit_compile,
-        )
-    return models
+    return _compiled(ours), _compiled(_unrolled())
+
+
+def _compiled(model, jit_compile=False):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=jit_compile)
+    return model
+
+
+def end_to_end_model(jit_compile: bool):
+    """A small model from pixels, convolutions included; and a batch for it."""
+    model = StructuredAttentionLSTM(CLASSES, (16, 64, 64, 3), units=UNITS, backbone="tiny")
+    return _compiled(model, jit_compile), random_batch("video", (16, 64, 64, 3))
 
 
 def _unrolled():
@@ -92,7 +98,8 @@ def _unrolled():
     features = keras.Input(SHAPE, name="features")
     cell = AttendedLSTMCell(UNITS, cells, channels)
     flat = layers.Reshape((time, cells * channels))(features)
-    states = [ops.zeros_like(flat[:, 0, :UNITS]) for _ in range(4)]
+    zeros = ops.repeat(ops.zeros_like(flat[:, 0, :1]), UNITS, axis=-1)
+    states = [zeros] * 4
     steps = []
     classifier = layers.Dense(CLASSES, activation="tanh", use_bias=False)
     for step in range(time):

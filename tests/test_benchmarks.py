@@ -1,0 +1,54 @@
+"""The benchmark compares things that do the same; how fast they are is no test."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_attn import benchmarks, plain_ways
+from tests.checks import assert_close
+
+
+def test_unrolled_model_answers_as_ours(monkeypatch):
+    monkeypatch.setattr(plain_ways, "SHAPE", (3, 2, 4, 5))
+    monkeypatch.setattr(plain_ways, "UNITS", 6)
+    ours, unrolled = plain_ways.recurrent_models()
+    unrolled.set_weights(ours.get_weights())
+    inputs, _ = plain_ways.random_batch(shape=plain_ways.SHAPE)
+    assert_close(unrolled(inputs), ours(inputs)["logits"])
+
+
+def test_time_distributed_answers_as_the_image_model(rng):
+    image_model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(2, 3)])
+    video = rng.random((2, 3, 6, 6, 3), dtype="float32")
+    distributed = plain_ways.time_distributed(image_model, frames=3, size=6)
+    assert_close(distributed(video)[1, 2], image_model(video[1, 2:3])[0])
+
+
+def test_opencv_loops_read_every_frame(tiny_data, tmp_path):
+    from keras_attn.data import tables
+
+    rows = tables.read_manifest(tiny_data)[:2]
+    paths = [row.path for row in rows]
+    assert plain_ways.decode_with_opencv(paths) == sum(row.frames for row in rows)
+    plain_ways.frames_to_files(paths, tmp_path / "frames")
+    assert len(list((tmp_path / "frames").iterdir())) == sum(row.frames for row in rows)
+
+
+@pytest.mark.slow
+def test_benchmark_measures_every_part(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "REPEATS", 1)
+    monkeypatch.setattr(plain_ways, "SHAPE", (3, 2, 2, 8))
+    seen = []
+    result = benchmarks.benchmark(
+        tiny_data,
+        backbone="tiny",
+        videos=3,
+        out=tmp_path / "table.md",
+        progress=lambda done, total, what: seen.append((done, total)),
+    )
+    assert seen == [(i, 7) for i in range(1, 8)]
+    for row in result.rows:
+        assert row.ours > 0 and row.plain > 0
+        assert np.isclose(row.ratio, row.ours / row.plain)
+    table = (tmp_path / "table.md").read_text()
+    assert all(row.what in table and row.plain_way in table for row in result.rows)
