@@ -52,6 +52,8 @@ def features(
     """
     if backbone not in BACKBONES:
         raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     entry = BACKBONES[backbone]
     size = size or entry.size
     keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again

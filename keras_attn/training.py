@@ -12,7 +12,7 @@ from keras_attn.errors import DataError, UsageError
 from keras_attn.files import staging, write_json
 from keras_attn.models import MODELS
 from keras_attn.models.base import swap_input
-from keras_attn.recipes import RECIPES, Recipe
+from keras_attn.recipes import RECIPES, Recipe, check_model
 from keras_attn.training_loop import TrainingLoop
 
 
@@ -55,8 +55,7 @@ def _resolve(recipe):
         if recipe not in RECIPES:
             raise UsageError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
         recipe = RECIPES[recipe]
-    if recipe.model not in MODELS:
-        raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
+    check_model(recipe)
     if recipe.backbone not in BACKBONES:
         raise UsageError(f"no backbone {recipe.backbone!r}; there are {', '.join(BACKBONES)}")
     return recipe
@@ -134,7 +133,7 @@ def _model(recipe, source):
         return MODELS[recipe.model](
             len(source.classes), input_shape=shape, **backbone, **recipe.arguments
         )
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(
             f"the model {recipe.model} cannot be built with input_shape={shape} and "
             f"{recipe.arguments}: {error}"

@@ -126,20 +126,31 @@ def override(recipe, path: str, text: str):
 
 
 def _argument(recipe, name, text):
+    default = _parameters(recipe, [name])[name].default
+    kind = int | None if default is None else type(default)
+    return {name: _parse(f"model.{name}", text, kind)}
+
+
+def _parameters(recipe, names):
+    """The constructor parameters of the recipe's model; `UsageError` unless it has all `names`."""
     from keras_attn.models import MODELS
 
     if recipe.model not in MODELS:
         raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
-    parameters = inspect.signature(MODELS[recipe.model]).parameters
     reserved = {"num_classes", "input_shape", "backbone", "backbone_weights", "kwargs"}
-    known = [key for key in parameters if key not in reserved]
-    if name not in known:
-        raise UsageError(
-            f"the model {recipe.model} has no argument {name!r}; it has {', '.join(known)}"
-        )
-    default = parameters[name].default
-    kind = int | None if default is None else type(default)
-    return {name: _parse(f"model.{name}", text, kind)}
+    parameters = inspect.signature(MODELS[recipe.model]).parameters
+    known = {key: value for key, value in parameters.items() if key not in reserved}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"the model {recipe.model} has no argument {name!r}; it has {', '.join(known)}"
+            )
+    return known
+
+
+def check_model(recipe) -> None:
+    """`UsageError` unless the recipe's model is known and has all of `arguments`."""
+    _parameters(recipe, recipe.arguments)
 
 
 def _parse(path, text, kind):

@@ -1,0 +1,181 @@
+"""Feature files: windows as written, whole or absent, never stale, never all in memory."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_attn.data import pipeline, sampling, tables
+from keras_attn.data.features import FeatureStore, IndexWriter
+from keras_attn.errors import DataError
+
+SHAPE = (2, 3, 5)
+LENGTHS = {"a/x.mp4": 7, "b/y.mp4": 2}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of two videos, and the arrays that were written."""
+    tables.write_classes(tmp_path, ["a", "b"])
+    rows = [
+        tables.Row(key, key, key[0], frames=n, sha256=str(n) * 64, usable=True)
+        for key, n in LENGTHS.items()
+    ]
+    tables.write_manifest(tmp_path, rows)
+    store = FeatureStore(tmp_path, "tiny", 32)
+    random = np.random.default_rng(1)
+    arrays = {key: random.normal(size=(n, *SHAPE)).astype("f4") for key, n in LENGTHS.items()}
+    with IndexWriter(store, {}) as index:
+        for row in rows:
+            store.write(row.id, np.array_split(arrays[row.id], 2), row.frames, SHAPE)
+            index.add(row.id, row.frames, row.sha256)
+    return store, arrays
+
+
+def files(store):
+    return sorted(path.name for path in store.folder.iterdir())
+
+
+def test_windows_are_what_was_written_in_half_precision(store):
+    store, arrays = store
+    videos = store.videos({"b/y.mp4": 1, "a/x.mp4": 0}, SHAPE)
+    assert [(v.id, v.frames, v.label) for v in videos] == [("b/y.mp4", 2, 1), ("a/x.mp4", 7, 0)]
+    index = pipeline.clip_index(videos, frames=4, stride=3)
+    read = pipeline.read_features(4, SHAPE)
+    ((inputs, labels),) = list(pipeline.batches(index, read, 8))
+    expected = [
+        arrays[v.id][sampling.window_indices(start, v.frames, 4)]
+        for v in videos
+        for start in sampling.window_starts(v.frames, 4, 3)
+    ]
+    assert inputs["features"].dtype == np.float16 and labels.numpy().tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
+    np.testing.assert_array_equal(inputs["features"][0, 1], inputs["features"][0, 3])  # padded
+
+
+def test_a_failure_midway_leaves_nothing(store):
+    store, arrays = store
+    before = files(store)
+
+    def pieces():
+        yield arrays["a/x.mp4"][:3]
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        store.write("c.mp4", pieces(), 7, SHAPE)
+    for count, sent in ((7, 3), (3, 7)):
+        with pytest.raises(DataError, match=f"c.mp4: expected features of {count} frames, got"):
+            store.write("c.mp4", [arrays["a/x.mp4"][:sent]], count, SHAPE)
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
+def test_what_half_precision_cannot_hold_is_refused(store, value):
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(DataError, match=r"c\.mp4: features must be finite"),
+    ):
+        store[0].write("c.mp4", [np.full((2, *SHAPE), value, "f4")], 2, SHAPE)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def other_shape(path):
+    np.save(path, np.zeros((7, 2, 3, 4), "f2"))
+
+
+def other_type(path):
+    np.save(path, np.zeros((7, *SHAPE), "f4"))
+
+
+def garbage(path):
+    path.write_bytes(b"\x93NUMPY garbage")
+
+
+@pytest.mark.parametrize("damage", [cut, other_shape, other_type, garbage, pathlib.Path.unlink])
+def test_damage_is_found_and_named(store, damage):
+    store, _ = store
+    damage(store.path("a/x.mp4"))
+    assert list(store.kept(SHAPE)) == ["b/y.mp4"]
+    with pytest.raises(DataError, match=r"1 of 2 videos.*first is a/x\.mp4.*keras-attn features"):
+        store.videos({"a/x.mp4": 0, "b/y.mp4": 1}, SHAPE)
+    assert len(store.videos({"b/y.mp4": 1}, SHAPE)) == 1
+
+
+@pytest.mark.parametrize("change", [{"sha256": "f" * 64}, {"frames": 8}, {"usable": False}])
+def test_features_of_a_changed_video_are_stale(store, change):
+    store, _ = store
+    rows = tables.read_manifest(store.data)
+    tables.write_manifest(store.data, [dataclasses.replace(rows[0], **change), rows[1]])
+    assert list(store.kept(SHAPE)) == ["b/y.mp4"]
+
+
+def test_a_killed_process_leaves_nothing_that_stays(store):
+    store, _ = store
+    (store.folder / ".0123abcd-left.npy").write_bytes(b"half")
+    store.kept(SHAPE)
+    assert files(store) == sorted(["index.csv", *(store.path(key).name for key in LENGTHS)])
+
+
+def test_another_way_of_making_is_refused_with_both_values(tmp_path):
+    store = FeatureStore(tmp_path, "tiny", 32)
+    made = {"backbone": "tiny", "size": 32, "weights_sha256": "0a"}
+    with pytest.raises(DataError, match="no features here.*--backbone tiny"):
+        store.check(made)
+    store.claim(made)
+    store.claim(made)
+    assert store.check({"size": 32}) == made
+    for key, value in {"backbone": "x", "size": 64, "weights_sha256": "ff"}.items():
+        with pytest.raises(DataError, match=f"{key} is {made[key]!r}, expected {value!r}"):
+            store.claim({**made, key: value})
+    assert store.check({}) == made
+
+
+LARGER_THAN_MEMORY = """
+import json, pathlib, resource, sys
+import keras, numpy as np
+from keras_attn.data import pipeline
+from keras_attn.data.pipeline import Video
+from keras_attn.models import StructuredAttentionLSTM
+
+folder, frames, shape = pathlib.Path(sys.argv[1]), 5000, (8, 8, 1024)
+header = {"descr": "<f2", "fortran_order": False, "shape": (frames, *shape)}
+videos = []
+for number in range(60):
+    path = folder / f"{number}.npy"
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2 * frames * np.prod(shape))
+    videos.append(Video(str(number), str(path), frames, number % 3))
+size = sum(pathlib.Path(video.path).stat().st_size for video in videos)
+model = StructuredAttentionLSTM(3, input_shape=(16, *shape), units=8, dropout=0.0)
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+index = pipeline.clip_index(videos, 16, 16)
+batches = pipeline.batches(index, pipeline.read_features(16, shape), 16, seed=0)
+for _, (inputs, labels) in zip(range(40), batches):
+    logs = model.train_on_batch(inputs, labels, return_dict=True)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+found = {"size": size / 2**30, "peak": peak, "loss": float(logs["loss"]), "clips": len(index)}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_a_cache_larger_than_memory_trains_in_two_gib(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LARGER_THAN_MEMORY, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=pathlib.Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["size"] > 36 and found["clips"] == 60 * 313
+    assert found["peak"] < 2, found
+    assert np.isfinite(found["loss"])

@@ -1,0 +1,106 @@
+"""What a run reads: parts, labels and readers, or an error that says what to run first."""
+
+import dataclasses
+import shutil
+
+import pytest
+from small import SMALL
+
+from keras_attn.data import tables
+from keras_attn.data.source import open_source, part_labels
+from keras_attn.errors import DataError, UsageError
+from keras_attn.files import read_json, write_json
+
+VIDEO = dataclasses.replace(SMALL, input="video")
+
+
+@pytest.fixture
+def data(tiny_features, tmp_path):
+    return shutil.copytree(tiny_features, tmp_path / "data")
+
+
+@pytest.mark.parametrize("recipe", [SMALL, VIDEO])
+def test_parts_hold_the_split_with_labels_and_files(tiny_features, recipe):
+    source = open_source(tiny_features, recipe)
+    split = tables.read_split(tiny_features)
+    assert source.classes == ["down", "left", "right", "up"]
+    for part, videos in source.parts.items():
+        assert {v.id for v in videos} == {key for key, name in split.items() if name == part}
+        for video in videos:
+            assert video.id.startswith(f"{source.classes[video.label]}/") and video.frames == 12
+            assert video.path.endswith(".npy" if recipe is SMALL else ".record")
+    assert {part: len(videos) for part, videos in source.parts.items()} == {
+        "train": 12,
+        "validation": 6,
+        "test": 6,
+    }
+    assert len(source.clips("train")) == 48
+    if recipe is SMALL:
+        assert source.feature_shape[:2] == (4, 4)
+        assert list(source.feature_shape) == source.provenance["shape"]
+    else:
+        assert source.feature_shape is None
+    facts = source.facts()
+    assert facts["classes"] == source.classes and facts["videos"]["train"] == 12
+    assert ("weights_sha256" if recipe is SMALL else "quality") in facts["input"]
+
+
+def test_folds(data):
+    ids = list(tables.read_split(data))
+    tables.write_split(data, {key: str(i % 3) for i, key in enumerate(ids)})
+    parts = part_labels(data, fold=1)
+    assert set(parts) == {"train", "test"}
+    assert sorted(parts["test"]) == sorted(ids[1::3]) and len(parts["train"]) == 16
+    for fold in (None, 3, -1):
+        with pytest.raises(UsageError, match=r"folds 0, 1, 2; say which .*--fold"):
+            part_labels(data, fold)
+
+
+def test_a_fold_of_a_split_without_folds(tiny_features):
+    with pytest.raises(UsageError, match="not folds; drop --fold"):
+        part_labels(tiny_features, fold=0)
+
+
+def test_several_labels_are_refused(data):
+    rows = tables.read_manifest(data)
+    tables.write_manifest(data, [dataclasses.replace(rows[0], labels="down|left"), *rows[1:]])
+    with pytest.raises(DataError, match=r"down/v_down_g00_c01\.mp4: has 2 labels \(down\|left\)"):
+        part_labels(data)
+
+
+MISSING = {
+    "classes.txt": (SMALL, "classes.txt.*keras-attn scan"),
+    "manifest.csv": (SMALL, "manifest.csv.*keras-attn scan"),
+    "split.csv": (SMALL, "split.csv.*keras-attn split"),
+    "features": (SMALL, "no features here.*keras-attn features"),
+    "features/tiny-32/index.csv": (SMALL, "index.csv.*keras-attn features"),
+    "features/tiny-32/backbone.weights.h5": (SMALL, "weights.h5.*keras-attn features"),
+    "records": (VIDEO, "records.*keras-attn prepare"),
+    "records/index.csv": (VIDEO, "index.csv.*keras-attn prepare"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_missing_is_named_with_the_verb_that_makes_it(data, name):
+    recipe, message = MISSING[name]
+    path = data / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError, match=message):
+        open_source(data, recipe)
+
+
+def test_one_missing_record_is_named(data):
+    next((data / "records").glob("left-v-left-g00*")).unlink()
+    with pytest.raises(DataError, match=r"1 of 24 usable videos are missing.*left/v_left_g00"):
+        open_source(data, VIDEO)
+    assert open_source(data, SMALL).parts["train"]
+
+
+def test_features_of_another_backbone_or_size_are_refused(data):
+    path = data / "features" / "tiny-32" / "provenance.json"
+    write_json(path, {**read_json(path), "backbone": "mobilenet_v2"})
+    with pytest.raises(DataError, match="backbone is 'mobilenet_v2', expected 'tiny'"):
+        open_source(data, SMALL)
+    other = dataclasses.replace(SMALL, clips=dataclasses.replace(SMALL.clips, size=64))
+    with pytest.raises(DataError, match="tiny-64: no features here"):
+        open_source(data, other)
