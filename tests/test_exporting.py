@@ -36,7 +36,7 @@ def quick(monkeypatch, tiny_export):
     monkeypatch.setattr(exporting, "verify_folder", lambda folder, reference: passed)
 
 
-def test_signatures_have_the_promised_names_and_types(tiny_export):
+def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(tiny_export / "1"))
     signatures = {k: v for k, v in meta.signature_def.items() if not k.startswith("__")}
@@ -49,12 +49,13 @@ def test_signatures_have_the_promised_names_and_types(tiny_export):
         }
 
     free = [None] * 5
+    maps = load_recognizer(tiny_run).feature_shape
     inputs = {name: described(signature.inputs) for name, signature in signatures.items()}
     assert inputs == {
         "serving_default": {"frames": ("uint8", [*free[:4], 3])},
         "explain": {"frames": ("uint8", [*free[:4], 3])},
         "jpeg_frames": {"jpeg_frames": ("string", [None, None])},
-        "features": {"features": ("float32", [None, None, 4, 4, 32])},
+        "features": {"features": ("float32", [None, None, *maps])},
     }
     for name, signature in signatures.items():
         outputs = described(signature.outputs)
@@ -162,6 +163,7 @@ exporting.write_reference = lambda path, cases: None
 passed = verification.Verification(export, {("loader", "signature"): 0.0})
 exporting.verify_folder = lambda folder, reference: passed
 print("ready", flush=True)
+sys.stdin.readline()
 while True:
     exporting.export(run, destination)
 """
@@ -178,6 +180,7 @@ def test_a_killed_export_leaves_whole_versions_only(quick, tiny_export, tiny_run
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", LOOP, *arguments, str(folder)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
@@ -186,6 +189,7 @@ def test_a_killed_export_leaves_whole_versions_only(quick, tiny_export, tiny_run
     ]
     for process in processes:
         assert process.stdout.readline() == b"ready\n"
+        process.stdin.close()
         time.sleep(rng.uniform(0.02, 0.15))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
