@@ -87,10 +87,9 @@ def train(options, console):
         raise UsageError(f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe]
     for change in options.set:
-        path, equals, text = change.partition("=")
-        if not equals:
+        if "=" not in change:
             raise UsageError(f"--set takes FIELD=VALUE, as in clips.frames=16, got {change!r}")
-        recipe = override(recipe, path, text)
+    recipe = override(recipe, dict(change.split("=", 1) for change in options.set))
     with console.training() as progress:
         run = keras_attn.train(
             recipe,

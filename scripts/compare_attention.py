@@ -92,9 +92,8 @@ def pooled_row(options, folds):
     from keras_attn.data.source import open_source
     from keras_attn.recipes import RECIPES, override
 
-    recipe = RECIPES[options.recipe]
-    for change in options.set:
-        recipe = override(recipe, *change.split("=", 1))
+    changes = dict(change.split("=", 1) for change in options.set)
+    recipe = override(RECIPES[options.recipe], changes)
     pooled, runs = {}, []
     for fold in folds:
         source = open_source(options.data, recipe, fold)

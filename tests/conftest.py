@@ -64,17 +64,15 @@ def tiny_run(tiny_data):
     import keras_attn
     from keras_attn.recipes import RECIPES, override
 
-    recipe = RECIPES["structured_attention_tiny"]
-    for change in (
-        "epochs=2",
-        "clips.stride=3",
-        "clips.frames=5",
-        "clips.size=32",
-        "model.units=8",
-        "batch_size=8",
-    ):
-        path, _, text = change.partition("=")
-        recipe = override(recipe, path, text)
+    changes = {
+        "epochs": "2",
+        "clips.stride": "3",
+        "clips.frames": "5",
+        "clips.size": "32",
+        "model.units": "8",
+        "batch_size": "8",
+    }
+    recipe = override(RECIPES["structured_attention_tiny"], changes)
     return keras_attn.train(recipe, tiny_data, tiny_data.parent / "run").path
 
 

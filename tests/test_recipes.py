@@ -60,7 +60,7 @@ def test_recipes_fit_their_models_and_survive_json(name):
     ],
 )
 def test_override_of_each_kind_of_field(path, text, value):
-    changed = override(PAPER, path, text)
+    changed = override(PAPER, {path: text})
     found = changed
     for name in path.split("."):
         found = getattr(found, name)
@@ -68,6 +68,14 @@ def test_override_of_each_kind_of_field(path, text, value):
     outer = path.split(".")[0]
     assert dataclasses.replace(changed, **{outer: getattr(PAPER, outer)}) == PAPER
     assert PAPER == RECIPES["structured_attention"]
+
+
+def test_overrides_are_made_together():
+    fewer = {"clips.frames": "5", "clips.stride": "3"}
+    video = override(PAPER, {"clips.frames": "16", "clips.stride": "16"})
+    for changes in (fewer, dict(reversed(fewer.items()))):
+        clips = override(video, changes).clips
+        assert (clips.frames, clips.stride) == (5, 3)
 
 
 @pytest.mark.parametrize(
@@ -83,18 +91,18 @@ def test_override_of_each_kind_of_field(path, text, value):
     ],
 )
 def test_override_of_model_arguments(name, text, value):
-    changed = override(PAPER, f"model.{name}", text)
+    changed = override(PAPER, {f"model.{name}": text})
     assert changed.arguments == {**PAPER.arguments, name: value}
     assert type(changed.arguments[name]) is type(value)
     assert dataclasses.replace(changed, arguments=PAPER.arguments) == PAPER
 
 
 def test_flags_need_frames():
-    video = override(PAPER, "input", "video")
-    assert override(video, "flip", "true").flip is True
+    video = override(PAPER, {"input": "video"})
+    assert override(video, {"flip": "true"}).flip is True
     for name in ("flip", "random_crop", "train_backbone"):
         with pytest.raises(UsageError, match=f"{name}.*input=video"):
-            override(PAPER, name, "true")
+            override(PAPER, {name: "true"})
 
 
 @pytest.mark.parametrize(
@@ -130,12 +138,12 @@ def test_flags_need_frames():
 )
 def test_what_cannot_be_overridden_is_named(path, text, message):
     with pytest.raises(UsageError, match=message):
-        override(PAPER, path, text)
+        override(PAPER, {path: text})
 
 
 def test_arguments_of_an_unknown_model():
     with pytest.raises(UsageError, match="no model 'lstm'; there are structured_attention"):
-        override(dataclasses.replace(PAPER, model="lstm"), "model.units", "3")
+        override(dataclasses.replace(PAPER, model="lstm"), {"model.units": "3"})
 
 
 @pytest.mark.parametrize(

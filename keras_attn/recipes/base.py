@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from keras_attn.errors import UsageError
 
@@ -103,26 +103,29 @@ class Recipe:
             )
 
 
-def override(recipe, path: str, text: str):
-    """`override(recipe, "clips.frames", "16")` is `recipe` with that field changed.
+def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
+    """`override(recipe, {"clips.frames": "16"})` is `recipe` with that field changed.
 
-    `model.NAME` changes a constructor argument of the model. Raises `UsageError` for a field that
-    does not exist or a value of another type.
+    All changes are made together, so that their order is no matter. `model.NAME` changes a constructor argument of the model. Raises `UsageError` for a field that
+    does not exist, a value of another type, or values that do not go together.
     """
-    name, _, rest = path.partition(".")
-    if name == "model" and rest:
-        return replace(recipe, arguments={**recipe.arguments, **_argument(recipe, rest, text)})
+    values = dataclasses.asdict(recipe)
     kinds = typing.get_type_hints(Recipe)
     parts = {f"clips.{key}": kind for key, kind in typing.get_type_hints(Clips).items()}
     known = {key: kinds[key] for key in kinds if key not in ("arguments", "clips")} | parts
-    if path not in known:
-        raise UsageError(
-            f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
-        )
-    value = _parse(path, text, known[path])
-    if name == "clips":
-        return replace(recipe, clips=replace(recipe.clips, **{rest: value}))
-    return replace(recipe, **{name: value})
+    for path, text in changes.items():
+        name, _, rest = path.partition(".")
+        if name == "model" and rest:
+            values["arguments"] |= _argument(recipe, rest, text)
+        elif path not in known:
+            raise UsageError(
+                f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
+            )
+        elif rest:
+            values["clips"][rest] = _parse(path, text, known[path])
+        else:
+            values[name] = _parse(path, text, known[path])
+    return from_dict(values)
 
 
 def _argument(recipe, name, text):
