@@ -106,8 +106,9 @@ class Recipe:
 def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     """`override(recipe, {"clips.frames": "16"})` is `recipe` with that field changed.
 
-    All changes are made together, so that their order is no matter. `model.NAME` changes a constructor argument of the model. Raises `UsageError` for a field that
-    does not exist, a value of another type, or values that do not go together.
+    All changes are made together, so that their order is no matter. `model.NAME` changes a
+    constructor argument of the model. Raises `UsageError` for a field that does not exist, a value
+    of another type, or values that do not go together.
     """
     values = dataclasses.asdict(recipe)
     kinds = typing.get_type_hints(Recipe)
