@@ -3,7 +3,7 @@
     DATA/features/<backbone>-<size>/provenance.json      backbone, size, weights, preprocessing
                                     backbone.weights.h5
                                     index.csv            id, file, frames, source
-                                    <stem>.npy           memory-mapped by the reader
+                                    <stem>.npy           read in windows
 
 The index is written every few seconds, after the files that it names; `source` is the SHA-256 of
 the video. What a killed run left without an index entry, or a changed video, is computed again.

@@ -9,6 +9,7 @@ batches whatever the number of threads.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -124,11 +125,25 @@ def _window(example, frames):
 
 
 def read_features(frames: int, shape: tuple[int, ...]):
-    """A reader of feature files: copy one window of a memory-mapped `(n, *shape)` float16 array."""
+    """A reader of feature files: only the window, of a `(n, *shape)` float16 array in a .npy file.
+
+    The place of the window is computed: `numpy.load` parses the header as Python, which CPython
+    3.11 cannot do in several threads (gh-106905), and a memory map kills a process whose file
+    becomes shorter.
+    """
+    cells = math.prod(shape)
 
     def window(path, start, length):
-        array = np.load(path.decode(), mmap_mode="r", allow_pickle=False)
-        return array[sampling.window_indices(start, length, frames)]
+        count = min(frames, length - start)
+        with open(path, "rb") as file:
+            file.seek(8)  # after the magic string and version: the length of the header
+            header = 10 + int.from_bytes(file.read(2), "little")
+            file.seek(header + int(start) * cells * 2)
+            part = np.fromfile(file, "<f2", count * cells)
+        if len(part) != count * cells:
+            raise OSError(f"{path.decode()}: became shorter while it was read")
+        chosen = sampling.window_indices(start, length, frames) - start
+        return part.reshape(count, *shape)[chosen]
 
     def read(example):
         arguments = [example[key] for key in ("path", "start", "length")]

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_attn.data import pipeline, sampling, tables
 from keras_attn.data.features import FeatureStore, IndexWriter
@@ -55,6 +56,31 @@ def test_windows_are_what_was_written_in_half_precision(store):
     assert inputs["features"].dtype == np.float16 and labels.numpy().tolist() == [1, 0, 0]
     np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
     np.testing.assert_array_equal(inputs["features"][0, 1], inputs["features"][0, 3])  # padded
+
+
+def test_many_threads_read_at_once(store):
+    """numpy.load fails here now and then: CPython 3.11 parses its header in one thread only."""
+    store, arrays = store
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 2000, frames=3, stride=3)
+    read = pipeline.read_features(3, SHAPE)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 16
+    dataset = pipeline.batches(index, read, 500, seed=1).with_options(options)
+    starts = index.starts[sampling.epoch_order(len(index), 1, 0)]
+    place, array = 0, arrays["a/x.mp4"].astype("f2")
+    for inputs, _ in dataset:
+        for clip in inputs["features"].numpy():
+            np.testing.assert_array_equal(clip, array[starts[place] : starts[place] + 3])
+            place += 1
+    assert place == len(index) == 6000
+
+
+def test_a_file_that_is_cut_during_the_training_is_named(store):
+    store, _ = store
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE), frames=4, stride=3)
+    cut(store.path("a/x.mp4"))
+    with pytest.raises(tf.errors.OpError, match=r"a-x-.*\.npy: became shorter"):
+        list(pipeline.batches(index, pipeline.read_features(4, SHAPE), 8))
 
 
 def test_a_failure_midway_leaves_nothing(store):
