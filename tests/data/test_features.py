@@ -58,21 +58,22 @@ def test_windows_are_what_was_written_in_half_precision(store):
     np.testing.assert_array_equal(inputs["features"][0, 1], inputs["features"][0, 3])  # padded
 
 
-def test_many_threads_read_at_once(store):
-    """numpy.load fails here now and then: CPython 3.11 parses its header in one thread only."""
+def test_many_threads_read_at_once(store, monkeypatch):
+    """Without numpy.load, whose parsing of the header fails now and then in threads."""
     store, arrays = store
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 2000, frames=3, stride=3)
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 300, frames=3, stride=3)
+    monkeypatch.setattr(np, "load", None)
     read = pipeline.read_features(3, SHAPE)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 16
-    dataset = pipeline.batches(index, read, 500, seed=1).with_options(options)
+    dataset = pipeline.batches(index, read, 100, seed=1).with_options(options)
     starts = index.starts[sampling.epoch_order(len(index), 1, 0)]
     place, array = 0, arrays["a/x.mp4"].astype("f2")
     for inputs, _ in dataset:
         for clip in inputs["features"].numpy():
             np.testing.assert_array_equal(clip, array[starts[place] : starts[place] + 3])
             place += 1
-    assert place == len(index) == 6000
+    assert place == len(index) == 900
 
 
 def test_a_file_that_is_cut_during_the_training_is_named(store):
