@@ -31,31 +31,29 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class ClipIndex:
-    """Every clip of a set of videos, as parallel arrays with one row a clip."""
+    """Every clip of some videos: the number of its video and its first frame, both int32.
 
-    paths: np.ndarray
+    A million clips are common, so that what belongs to a video is kept once a video.
+    """
+
+    videos: tuple[Video, ...]
+    numbers: np.ndarray
     starts: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
 
     def __len__(self):
         return len(self.starts)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """The path of each clip's video."""
+        return np.array([video.path for video in self.videos], object)[self.numbers]
 
 
 def clip_index(videos: list[Video], frames: int, stride: int) -> ClipIndex:
     """List the windows of each video (see `sampling.window_starts`), in the order given."""
     starts = [sampling.window_starts(video.frames, frames, stride) for video in videos]
-    counts = [len(some) for some in starts]
-
-    def repeated(values):
-        return np.repeat(np.array(values), counts)
-
-    return ClipIndex(
-        paths=repeated([video.path for video in videos]),
-        starts=np.concatenate(starts).astype("int32"),
-        lengths=repeated([video.frames for video in videos]).astype("int32"),
-        labels=repeated([video.label for video in videos]).astype("int32"),
-    )
+    numbers = np.repeat(np.arange(len(videos), dtype="int32"), [len(some) for some in starts])
+    return ClipIndex(tuple(videos), numbers, np.concatenate(starts).astype("int32"))
 
 
 def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
@@ -69,13 +67,24 @@ def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
     order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
     order = order[skip * batch_size :]
     seeds = sampling.example_seeds(count, seed or 0, epoch)
-    columns = dataclasses.asdict(index) | {"seeds": seeds}
-    names = {"paths": "path", "starts": "start", "lengths": "length", "labels": "label"}
     dataset = tf.data.Dataset.from_tensor_slices(
-        {names.get(key, "seed"): column[order] for key, column in columns.items()}
+        (index.numbers[order], index.starts[order], seeds[order])
     )
+    paths = tf.constant([video.path for video in index.videos])
+    lengths = tf.constant([video.frames for video in index.videos])
+    labels = tf.constant([video.label for video in index.videos])
+
+    def example(number, start, seed):
+        return {
+            "path": paths[number],
+            "start": start,
+            "length": lengths[number],
+            "label": labels[number],
+            "seed": seed,
+        }
+
     dataset = dataset.map(
-        lambda example: _inputs_and_label(read(example)),
+        lambda *clip: _inputs_and_label(read(example(*clip))),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -91,7 +100,7 @@ def read_record(frames: int, size: int, augment=()):
     """A reader of records: decode only the frames of the clip, augment, squeeze to `size`."""
 
     def read(example):
-        encoded = encoded_frames(tf.io.read_file(example["path"]))
+        encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
         chosen = tf.gather(encoded, _window(example, frames))
         video = tf.map_fn(_decode, chosen, fn_output_signature=tf.uint8)
         example = {**example, "video": video}
@@ -103,10 +112,10 @@ def read_record(frames: int, size: int, augment=()):
     return read
 
 
-def encoded_frames(serialized):
-    """The JPEG strings `(n,)` of a serialised record."""
+def encoded_frames(serialized, path=""):
+    """The JPEG strings `(n,)` of a serialised record; the error for a damaged one holds `path`."""
     _, sequences = tf.io.parse_single_sequence_example(
-        serialized, sequence_features=SEQUENCE_FEATURES
+        serialized, sequence_features=SEQUENCE_FEATURES, example_name=path
     )
     return sequences["image/encoded"]
 

@@ -1,6 +1,8 @@
 """Batches are what plain NumPy says, in an order that threads and restarts do not change."""
 
 import collections
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,9 +74,9 @@ def assert_same(some, others):
 
 def test_index_lists_every_window(index):
     counts = [len(sampling.window_starts(n, FRAMES, STRIDE)) for n in LENGTHS]
-    assert len(index) == sum(counts) == len(index.paths)
-    assert collections.Counter(index.labels.tolist()) == dict(enumerate(counts))
-    assert np.all(index.lengths == np.array(LENGTHS)[index.labels])
+    assert len(index) == sum(counts)
+    assert collections.Counter(index.numbers.tolist()) == dict(enumerate(counts))
+    assert index.paths.tolist() == [index.videos[number].path for number in index.numbers]
 
 
 def test_without_a_seed_batches_are_the_reference(videos, index):
@@ -119,8 +121,8 @@ def test_augmentation_belongs_to_the_example_not_to_the_place(index):
         example = {
             "path": index.paths[row],
             "start": tf.constant(index.starts[row]),
-            "length": tf.constant(index.lengths[row]),
-            "label": tf.constant(index.labels[row]),
+            "length": tf.constant(index.videos[index.numbers[row]].frames),
+            "label": tf.constant(0),
             "seed": tf.constant(seeds[row]),
         }
         np.testing.assert_allclose(clip, read(example)["video"], atol=1e-3)
@@ -145,9 +147,27 @@ def test_threads_change_nothing(index, threads):
     assert_same(result, epoch(index, read, seed=3))
 
 
-def test_a_damaged_record_names_itself(videos, tmp_path):
-    path = tmp_path / "broken.record"
-    path.write_bytes(b"\x0a\xff\xff not a record")
-    index = pipeline.clip_index([Video("broken", str(path), 4, 0)], FRAMES, STRIDE)
-    with pytest.raises(tf.errors.OpError):
+@pytest.mark.parametrize("damage", ["garbage", "cut", "no frames", "missing"])
+def test_a_damaged_record_names_itself(videos, tmp_path, damage):
+    path, content = tmp_path / "broken.record", Path(videos[0][3].path).read_bytes()
+    contents = {"garbage": b"\x0a\xff\xff no record", "cut": content[:-20], "no frames": b""}
+    if damage in contents:
+        path.write_bytes(contents[damage])
+    broken = Video("broken", str(path), 6, 0)
+    index = pipeline.clip_index([*videos[0], broken], FRAMES, STRIDE)
+    with pytest.raises(tf.errors.OpError, match=r"broken\.record"):
         epoch(index)
+
+
+def test_a_million_clips_take_little_memory():
+    """Paths once a video: as an entry of each clip they took gigabytes."""
+    videos = [Video(f"v{n}", f"/{'x' * 90}/{n}.record", 1000, 0) for n in range(1000)]
+    tracemalloc.start()
+    try:
+        index = pipeline.clip_index(videos, 16, 1)
+        pipeline.batches(index, pipeline.read_record(16, SIZE), 64, seed=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(index) == 985_000
+    assert peak < 100e6
