@@ -4,14 +4,16 @@ Every pair is measured in turns (ours, plain, ours, plain, ...) and the medians 
 ratio says more than a time on a machine that does other things too.
 """
 
+import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_attn import plain_ways, runs
@@ -19,7 +21,8 @@ from keras_attn.backbones import BACKBONES, build_backbone
 from keras_attn.data import pipeline, records, tables
 from keras_attn.data.audit import scan
 from keras_attn.data.records import prepare
-from keras_attn.extraction import features
+from keras_attn.errors import UsageError, UserError
+from keras_attn.extraction import maps
 from keras_attn.files import write_atomic
 
 REPEATS = 3
@@ -73,7 +76,9 @@ def benchmark(
     `data` must be scanned and prepared. With `out`, the table is written there as Markdown. Speeds
     do not depend on the weights of the backbone, so random ones serve (`weights=None`).
     """
-    steps = [_scan, _prepare, _features, _reading, _training_step, _first_step, _compiled]
+    if backbone not in BACKBONES:
+        raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
+    steps = [_scan, _prepare, _features, _reading, _training_step, _first_step, _without_xla]
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         bench = _Bench(data, Path(scratch), backbone, weights, videos)
@@ -101,8 +106,8 @@ class _Bench:
         self.scratch, self.backbone, self.weights = scratch, backbone, weights
         self.size = BACKBONES[backbone].size
         self.list = scratch / "videos.csv"
-        lines = [f'"{row.path}","{row.labels}"' for row in self.rows]
-        self.list.write_text("path,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        listed = [(row.path, row.labels) for row in self.rows]
+        tables.write_table(self.list, ("path", "label"), listed)
         self.turn = 0
 
     def folder(self) -> Path:
@@ -151,49 +156,32 @@ def _prepare(bench):
 
 
 def _features(bench):
-    some = [bench.records[row.id] for row in bench.rows[:2]]
-    count = sum(record.frames for record in some)
+    some = bench.rows[:2]
+    paths = [bench.records[row.id].path for row in some]
     model = build_backbone(bench.backbone, size=bench.size, weights=bench.weights)
     distributed = plain_ways.time_distributed(model, frames=16, size=bench.size)
-    folders = iter([_small_data(bench, some) for _ in range(REPEATS)])
 
     def ours():
-        features(next(folders), bench.backbone, weights=bench.weights, size=bench.size)
+        for path in paths:
+            for _ in maps(model, path, bench.size, batch_size=32):
+                pass
 
     def plain():
-        for record in some:
-            video = _frames(record, bench.size)
-            padding = -len(video) % 16
-            clips = np.concatenate([video, video[-1:].repeat(padding, 0)])
-            distributed.predict(clips.reshape(-1, 16, bench.size, bench.size, 3), 2, verbose=0)
+        for row in some:
+            video = plain_ways.opencv_video(row.path, bench.size)
+            padded = np.concatenate([video, video[-1:].repeat(-len(video) % 16, 0)])
+            clips = padded.reshape(-1, 16, bench.size, bench.size, 3)
+            distributed.predict(clips, batch_size=2, verbose=0)
 
+    ours(), plain()  # tracing is no part of the comparison
     return bench.compare(
         f"features: {bench.backbone} at {bench.size}",
         "frames/s",
-        count,
+        sum(row.frames for row in some),
         ours,
         plain,
-        "Keras TimeDistributed over clips of 16 frames, decoded beforehand frame by frame",
+        "OpenCV loop, then Keras TimeDistributed over clips of 16 frames",
     )
-
-
-def _small_data(bench, some):
-    """A prepared data folder with only the records `some`."""
-    folder = bench.folder()
-    ids = {record.id for record in some}
-    lines = [f'"{row.path}","{row.labels}"' for row in bench.rows if row.id in ids]
-    listing = bench.scratch / f"{folder.name}.csv"
-    listing.write_text("path,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    scan(listing, folder)
-    prepare(folder)
-    return folder
-
-
-def _frames(record, size):
-    import tensorflow as tf
-
-    encoded = pipeline.encoded_frames(tf.io.read_file(record.path)).numpy()
-    return np.stack([pipeline.picture(jpeg, size).numpy() for jpeg in encoded])
 
 
 def _reading(bench):
@@ -232,50 +220,44 @@ def _pairs(bench):
 
 
 def _training_step(bench):
-    ours, plain = plain_ways.recurrent_models()
+    ours, plain = plain_ways.recurrent(), plain_ways.unrolled()
     batch = plain_ways.random_batch()
     for model in (ours, plain):
         model.train_on_batch(*batch)
     return bench.compare(
-        "training step, 30 x 8 x 8 x 256, after the first",
+        f"training step, {_shape()}, after the first",
         "steps/s",
         4,
         lambda: [ours.train_on_batch(*batch) for _ in range(4)],
         lambda: [plain.train_on_batch(*batch) for _ in range(4)],
         "the same cell in a Python loop over the frames",
     )
+
+
+def _shape():
+    return " x ".join(map(str, plain_ways.SHAPE))
 
 
 def _first_step(bench):
     batch = plain_ways.random_batch()
-
-    def first(which):
-        def run():
-            keras.backend.clear_session()
-            plain_ways.recurrent_models()[which].train_on_batch(*batch)
-
-        return run
-
     return bench.compare(
         "building the model and the first step",
         "starts/s",
         1,
-        first(0),
-        first(1),
+        lambda: plain_ways.recurrent().train_on_batch(*batch),
+        lambda: plain_ways.unrolled().train_on_batch(*batch),
         "the same cell in a Python loop over the frames",
     )
 
 
-def _compiled(bench):
-    ours, batch = plain_ways.end_to_end_model(jit_compile=False)
-    plain, _ = plain_ways.end_to_end_model(jit_compile=True)
-    for model in (ours, plain):
-        model.train_on_batch(*batch)
-    return bench.compare(
-        "training step end to end, without XLA",
-        "steps/s",
-        4,
-        lambda: [ours.train_on_batch(*batch) for _ in range(4)],
-        lambda: [plain.train_on_batch(*batch) for _ in range(4)],
-        "the same model with XLA (jit_compile=True)",
+def _without_xla(bench):
+    steps = 4
+    command = [sys.executable, "-m", "keras_attn.plain_ways", str(REPEATS), str(steps)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise UserError(f"the benchmark of XLA failed: {process.stderr.strip().splitlines()[-1]}")
+    times = json.loads(process.stdout)
+    speeds = [steps / float(np.median(times[name])) for name in ("plain graph", "XLA")]
+    return Row(
+        "training step end to end, without XLA", "steps/s", *speeds, "the same model with XLA"
     )

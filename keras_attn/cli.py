@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 
 from keras_attn import __version__
 from keras_attn.errors import UserError
@@ -17,6 +18,7 @@ def main(arguments=None) -> int:
     from keras_attn import commands
     from keras_attn.console import Console, import_tensorflow
 
+    warnings.showwarning = _warn
     try:
         verb = getattr(commands, options.verb)
         if options.verb not in _WITHOUT_TENSORFLOW:
@@ -25,11 +27,19 @@ def main(arguments=None) -> int:
     except UserError as error:
         return _fail(options, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail(options, "stopped; a training goes on with --resume", 130)
+        more = "; go on with --resume" if options.verb == "train" else ""
+        return _fail(options, f"stopped{more}", 130)
     except (OSError, ValueError) as error:
         if os.environ.get("KERAS_ATTN_TRACEBACK"):
             raise
         return _fail(options, f"{error} (KERAS_ATTN_TRACEBACK=1 shows where)", 1)
+
+
+def _warn(message, category, *place):
+    """A warning for the user as one line, once; those for programmers are left out."""
+    if category is UserWarning and str(message) not in _WARNED:
+        _WARNED.add(str(message))
+        sys.stderr.write(f"warning: {message}\n")
 
 
 def _fail(options, message, code):
@@ -44,7 +54,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-attn",
         description="Attention-based human action recognition in video: what, where and when.",
-        epilog="exit codes: 0 ok, 1 failure, 2 usage, 3 data problems found",
+        epilog="exit codes: 0 ok, 1 failure, 2 usage, 3 data problems found, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"keras-attn {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -113,9 +123,9 @@ def _features(verb):
 
 def _train(verb):
     add = verb.add_argument
-    add("recipe", help="name of a recipe; keras-attn train list shows them")
-    add("--data", help="data folder")
-    add("--workdir", help="run folder to write")
+    add("recipe", help="name of a recipe; keras-attn recipes shows them")
+    add("--data", required=True, help="data folder")
+    add("--workdir", required=True, help="run folder to write")
     add(
         "--set",
         action="append",
@@ -175,6 +185,7 @@ _VERBS = {
     "split": ("divide the videos by group", _split),
     "prepare": ("write one record of JPEG frames a video", _prepare),
     "features": ("run a backbone over the records once", _features),
+    "recipes": ("show the recipes", lambda verb: None),
     "train": ("train a model by a recipe", _train),
     "evaluate": ("score the test videos and write the report", _evaluate),
     "predict": ("name the action in videos", _predict),
@@ -185,7 +196,8 @@ _VERBS = {
 }
 
 
-_WITHOUT_TENSORFLOW = ("scan", "split")
+_WITHOUT_TENSORFLOW = ("scan", "split", "recipes")
+_WARNED = set()
 
 
 if __name__ == "__main__":

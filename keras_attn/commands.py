@@ -74,15 +74,16 @@ def _weights(options):
     return None if options.weights.lower() == "none" else options.weights
 
 
+def recipes(options, console):
+    from keras_attn.recipes import RECIPES
+
+    lines = [f"{name}: {_recipe_line(recipe)}" for name, recipe in RECIPES.items()]
+    console.show(lines, {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()})
+
+
 def train(options, console):
     from keras_attn.recipes import RECIPES, override
 
-    if options.recipe == "list":
-        recipes = {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()}
-        lines = [f"{name}: {_recipe_line(recipe)}" for name, recipe in RECIPES.items()]
-        return console.show(lines, recipes)
-    if not options.data or not options.workdir:
-        raise UsageError("train needs --data and --workdir")
     if options.recipe not in RECIPES:
         raise UsageError(f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}")
     recipe = RECIPES[options.recipe]
@@ -153,7 +154,8 @@ def export(options, console):
 
 def verify(options, console):
     verification = keras_attn.verify(options.saved_model, run=options.run)
-    verdict = "agrees with its run" if verification.passed else "DIFFERS from its run"
+    expected = "its run" if options.run else "the answers of its run recorded at export"
+    verdict = f"agrees with {expected}" if verification.passed else f"DIFFERS from {expected}"
     lines = [f"{verification.path}: {verdict}", *verification.lines()]
     console.show(lines, verification.as_dict())
     return 0 if verification.passed else 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_attn.data.decode import read_frames
 from keras_attn.errors import UsageError, UserError
 from keras_attn.overlays import write_overlay
-from keras_attn.prediction import SHORT_SIDE, TrainedModel, open_model, ranking
+from keras_attn.prediction import TrainedModel, open_model, ranking
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def explain(video, model, out) -> Explanation:
     """
     _check_out(Path(out))  # said before the work, not after it
     model = model if isinstance(model, TrainedModel) else open_model(model)
-    frames, info = read_frames(video, short_side=SHORT_SIDE)
+    frames, info = read_frames(video, short_side=model.short_side)
     answer = {key: value.numpy()[0] for key, value in model.answer(frames[None]).items()}
     best = ranking(answer["probabilities"], answer["votes"])[0]
     probability = float(answer["probabilities"][best])

@@ -1,9 +1,7 @@
 """Export a run as a SavedModel that TF Serving loads: staged, verified, published by a rename."""
 
 import contextlib
-import fcntl
 import logging
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -14,7 +12,7 @@ import tensorflow as tf
 
 from keras_attn import runs
 from keras_attn.errors import UserError
-from keras_attn.files import write_atomic, write_json
+from keras_attn.files import flush, locked, write_atomic, write_json
 from keras_attn.recognition import Recognizer, load_recognizer
 from keras_attn.verification import (
     Verification,
@@ -51,7 +49,8 @@ def export(run, destination) -> Verification:
     with _staging(destination) as staged:
         _write(recognizer, staged)
         write_atomic(staged / "assets" / "classes.txt", "\n".join(run.classes) + "\n")
-        write_json(staged / "assets" / "recipe.json", run.facts["recipe"])
+        training = {"recipe": run.facts["recipe"], "short_side": run.short_side}
+        write_json(staged / "assets" / "training.json", training)
         write_reference(reference_path(staged), _reference(recognizer))
         verification = verify_folder(staged, read_reference(reference_path(staged)))
         if not verification.passed:
@@ -59,7 +58,7 @@ def export(run, destination) -> Verification:
                 f"{destination}: the export answers differently from the run, so it was not "
                 f"published. {'; '.join(verification.lines())}"
             )
-        _flush(staged)
+        _flush_all(staged)
         return verification.at(_publish(staged, destination))
 
 
@@ -85,27 +84,20 @@ def _staging(destination):
     left by a killed one. The lock ends with the process, however it ends.
     """
     staged = destination / f".staging-{secrets.token_hex(4)}"
-    handle = os.open(destination, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks: leave everything there
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            for remains in destination.glob(".staging-*"):
-                shutil.rmtree(remains)
-        yield staged
-        os.fsync(handle)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-        os.close(handle)
+    with locked(destination) as held:
+        for remains in destination.glob(".staging-*") if held else ():
+            shutil.rmtree(remains)
+        try:
+            yield staged
+            flush(destination)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
-def _flush(folder):
+def _flush_all(folder):
     """Bring everything to the disk before the rename, so that a power cut leaves no empty files."""
     for path in (folder, *folder.rglob("*")):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush(path)
 
 
 def _write(recognizer: Recognizer, folder):

@@ -66,7 +66,7 @@ def features(
             "endpoint": entry.endpoint,
             "size": size,
             "shape": list(shape),
-            "weights": str(weights),
+            "weights": None if weights is None else str(weights),
             "weights_sha256": weights_hash(model),
             "preprocessing": entry.preprocessing,
             "geometry": f"whole frame squeezed to {size} x {size}",
@@ -82,7 +82,7 @@ def features(
     with IndexWriter(store, dict(kept)) as index:
         for number, row in enumerate(rows, 1):
             if row.id not in kept:
-                store.write(row.id, _maps(model, row.path, size, batch_size), row.frames, shape)
+                store.write(row.id, maps(model, row.path, size, batch_size), row.frames, shape)
                 index.add(row.id, row.frames, sources[row.id])
                 written += 1
             if progress:
@@ -91,7 +91,7 @@ def features(
     return FeaturesSummary(store.folder, written, len(rows) - written, frames, shape)
 
 
-def _maps(model, path, size, batch_size):
+def maps(model, path, size, batch_size):
     """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut,
     because a model is compiled again for each size of a batch."""
     encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))

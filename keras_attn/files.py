@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -41,9 +42,9 @@ def staging(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        _flush(beside)
+        flush(beside)
         os.replace(beside, path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
@@ -64,13 +65,40 @@ def _room(path):
     )
 
 
+def leftovers(folder) -> set[Path]:
+    """What killed processes left in `folder` of files they were writing, or others write now."""
+    return set(Path(folder).glob(_LEFTOVER))
+
+
 def remove_leftovers(folder) -> None:
-    """Remove what killed processes left of files they were writing in `folder`."""
-    for path in Path(folder).glob(_LEFTOVER):
+    """Remove `leftovers`; only for the one process that writes to `folder` (see `locked`)."""
+    for path in leftovers(folder):
         path.unlink(missing_ok=True)
 
 
-def _flush(path):
+@contextlib.contextmanager
+def locked(folder, refusal: str = ""):
+    """Hold `folder` alone among the processes of this package; the lock ends with the process.
+
+    Yields whether it is held: a file system may have no locks. While another process holds it this
+    one waits, or, with a `refusal`, raises `UserError` with that text.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+            held = True
+        except BlockingIOError:
+            raise UserError(refusal) from None
+        except OSError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+def flush(path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

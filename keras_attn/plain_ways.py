@@ -1,5 +1,8 @@
 """The plain ways of doing what this package does, for `benchmark` to compare with."""
 
+import json
+import sys
+import time
 from pathlib import Path
 
 import keras
@@ -61,6 +64,16 @@ def read_clips(clips, frames: int, size: int) -> None:
         np.stack(clip).astype("float32")
 
 
+def opencv_video(path, size: int) -> np.ndarray:
+    """All frames of a video, squeezed, `(n, size, size, 3)` float32 RGB."""
+    cv2 = require("cv2", "the benchmark's plain way")
+    frames = [
+        cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)[..., ::-1]
+        for frame in _opencv_frames([path])
+    ]
+    return np.stack(frames).astype("float32")
+
+
 def time_distributed(image_model, frames: int, size: int):
     """`image_model` on every frame by Keras' own wrapper."""
     video = keras.Input((frames, size, size, 3))
@@ -74,10 +87,12 @@ def random_batch(name: str = "features", shape=None):
     return {name: inputs}, random.integers(0, CLASSES, BATCH)
 
 
-def recurrent_models():
-    """The package's model, and one with the same cell unrolled in Python; both compiled."""
-    ours = StructuredAttentionLSTM(CLASSES, SHAPE, units=UNITS, dropout=0.0)
-    return _compiled(ours), _compiled(_unrolled())
+def recurrent():
+    """The package's graph, compiled for the plain cross-entropy of a clip."""
+    model = StructuredAttentionLSTM(
+        CLASSES, SHAPE, units=UNITS, attention="classic", dropout=0.0, weight_decay=0.0
+    )
+    return _compiled(keras.Model(model.input, model.output["logits"]))
 
 
 def _compiled(model, jit_compile=False):
@@ -86,13 +101,27 @@ def _compiled(model, jit_compile=False):
     return model
 
 
-def end_to_end_model(jit_compile: bool):
-    """A small model from pixels, convolutions included; and a batch for it."""
-    model = StructuredAttentionLSTM(CLASSES, (16, 64, 64, 3), units=UNITS, backbone="tiny")
-    return _compiled(model, jit_compile), random_batch("video", (16, 64, 64, 3))
+def xla_times(turns: int, steps: int) -> dict[str, list[float]]:
+    """Seconds of `steps` training steps of a small model from pixels, without and with XLA."""
+    shape = (16, 64, 64, 3)
+    batch = random_batch("video", shape)
+    models = {}
+    for name, jit_compile in (("plain graph", False), ("XLA", True)):
+        model = StructuredAttentionLSTM(CLASSES, shape, units=UNITS, backbone="tiny")
+        models[name] = _compiled(model, jit_compile)
+        models[name].train_on_batch(*batch)
+    times = {name: [] for name in models}
+    for _ in range(turns):
+        for name, model in models.items():
+            started = time.perf_counter()
+            for _ in range(steps):
+                model.train_on_batch(*batch)
+            times[name].append(time.perf_counter() - started)
+    return times
 
 
-def _unrolled():
+def unrolled():
+    """The same graph and objective, with the same cell in a Python loop over the frames."""
     time, height, width, channels = SHAPE
     cells = height * width
     features = keras.Input(SHAPE, name="features")
@@ -106,4 +135,9 @@ def _unrolled():
         output, states = cell(flat[:, step], states)
         steps.append(ops.softmax(classifier(output[:, :UNITS])))
     logits = ops.log(ops.mean(ops.stack(steps, axis=1), axis=1))
-    return keras.Model({"features": features}, logits)
+    return _compiled(keras.Model({"features": features}, logits))
+
+
+if __name__ == "__main__":
+    # In a process of its own: where ops were made deterministic, Keras leaves XLA out.
+    sys.stdout.write(json.dumps(xla_times(*map(int, sys.argv[1:]))) + "\n")

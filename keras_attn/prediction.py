@@ -9,11 +9,10 @@ import tensorflow as tf
 from keras_attn.data import tables
 from keras_attn.data.decode import read_frames
 from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.files import read_json
 from keras_attn.recognition import load_recognizer
 from keras_attn.runs import open_run
 from keras_attn.verification import version_folder
-
-SHORT_SIDE = 256  # as in the records that the model was trained on
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model, wherever it came from: `answer` takes frames `(1, T, H, W, 3)` uint8 and
-    returns the arrays that `recognition.Recognizer` names."""
+    """A trained model, wherever it came from.
+
+    `answer` takes frames `(1, T, H, W, 3)` uint8 and returns the tensors that
+    `recognition.Recognizer` names; frames should have the `short_side` (pixels) of the training.
+    """
 
     classes: list[str]
     answer: object
+    short_side: int
 
 
 def open_model(path) -> TrainedModel:
@@ -56,12 +59,13 @@ def open_model(path) -> TrainedModel:
     if not path.exists():
         raise UserError(f"{path}: no such folder; give a run folder or a SavedModel")
     if (path / "run.json").exists():
-        recognizer = load_recognizer(path)
-        return TrainedModel(open_run(path).classes, recognizer.answer_frames)
+        run = open_run(path)
+        return TrainedModel(run.classes, load_recognizer(path).answer_frames, run.short_side)
     folder = version_folder(path)
     if not (folder / "assets" / "classes.txt").exists():
         raise UserError(f"{folder}: has no assets/classes.txt; it is not of keras-attn export")
     classes = tables.read_classes(folder / "assets")
+    short_side = read_json(folder / "assets" / "training.json")["short_side"]
     try:
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["explain"]
@@ -72,7 +76,7 @@ def open_model(path) -> TrainedModel:
     def answer(frames, keep=loaded):  # the signature does not keep its model alive
         return signature(frames=tf.constant(frames))
 
-    return TrainedModel(classes, answer)
+    return TrainedModel(classes, answer, short_side)
 
 
 def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:
@@ -91,7 +95,7 @@ def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:
 
 def _predict_one(video, model, top_k):
     try:
-        frames, _ = read_frames(video, short_side=SHORT_SIDE)
+        frames, _ = read_frames(video, short_side=model.short_side)
     except DataError as error:
         return Prediction(str(video), problem=str(error))
     answer = model.answer(frames[None])

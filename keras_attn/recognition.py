@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from keras_attn import runs
-from keras_attn.data import transforms
+from keras_attn.data import pipeline, transforms
 from keras_attn.errors import UserError
 from keras_attn.models import swap_input
 
@@ -65,7 +65,7 @@ class Recognizer:
         picture = tf.TensorSpec((self.size, self.size, 3), tf.float32)
 
         def squeezed(some):
-            return tf.map_fn(self._decode, some, fn_output_signature=picture)
+            return tf.map_fn(self._picture, some, fn_output_signature=picture)
 
         return self._from_images(squeezed, tf.reshape(jpegs, (-1,)), tf.shape(jpegs))
 
@@ -100,9 +100,8 @@ class Recognizer:
         features = in_pieces(maps, images, FRAMES_AT_ONCE, self.feature_shape)
         return self.from_features(tf.reshape(features, (shape[0], shape[1], *self.feature_shape)))
 
-    def _decode(self, jpeg):
-        image = tf.io.decode_jpeg(jpeg, channels=3)
-        return transforms.squeeze(image[None], self.size)[0]
+    def _picture(self, jpeg):
+        return pipeline.picture(jpeg, self.size)
 
     def _windows(self, length):
         """`sampling.window_starts` and `window_indices` as tensors."""
@@ -161,7 +160,7 @@ class Recognizer:
 def load_recognizer(path) -> Recognizer:
     """The recognizer of a finished run; `UserError` when its model is not there or is damaged."""
     run = runs.open_run(path)
-    if not run.model.exists():
+    if not run.finished():
         raise UserError(
             f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
         )

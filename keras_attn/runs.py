@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.errors import UserError
-from keras_attn.files import read_json, remove_leftovers, write_json
+from keras_attn.files import leftovers, read_json, write_json
 from keras_attn.recipes import Recipe, from_dict
 
 PACKAGES = ("keras_attn", "tensorflow", "keras", "numpy", "av")
@@ -28,6 +28,12 @@ class Run:
     @property
     def classes(self) -> list[str]:
         return self.facts["classes"]
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side of the frames that the run was trained on."""
+        provenance = self.facts["input"]
+        return provenance.get("records", provenance)["short_side"]
 
     checkpoint = property(lambda self: self.path / "checkpoint.npz")
     best = property(lambda self: self.path / "best.weights.h5")
@@ -54,7 +60,6 @@ def prepare(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
     facts = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), **facts}))
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; choose another workdir.")
-    remove_leftovers(path)
     if (path / "run.json").exists():
         if not resume:
             raise UserError(
@@ -63,7 +68,7 @@ def prepare(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
         run = open_run(path)
         _refuse_changes(path, run.facts, facts)
         return run
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and set(path.iterdir()) - leftovers(path):
         raise UserError(f"{path}: is not empty and holds no run; choose another workdir.")
     return Run(path, facts | {"versions": versions()})
 
@@ -75,8 +80,7 @@ def begin(run: Run) -> None:
 
 
 def _refuse_changes(path, old, new):
-    old = flat({key: value for key, value in old.items() if key != "versions"})
-    new = flat(new)
+    old, new = flat(old), flat(new | {"versions": versions()})
     different = [
         f"{key}: was {_short(old, key)}, is {_short(new, key)}"
         for key in dict.fromkeys([*new, *old])
@@ -85,7 +89,7 @@ def _refuse_changes(path, old, new):
     if different:
         raise UserError(
             f"{path}: cannot resume, the run was started otherwise. {'; '.join(different)}. "
-            "Resume with the same settings and data, or choose another workdir."
+            "Resume with the same settings, data and versions, or choose another workdir."
         )
 
 

@@ -1,6 +1,9 @@
 """Train a model by a recipe: resumable to the bit, with the time spent waiting for data shown."""
 
+import dataclasses
 import resource
+import sys
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -9,7 +12,7 @@ from keras_attn import runs
 from keras_attn.backbones import BACKBONES, weights_hash
 from keras_attn.data.source import open_source
 from keras_attn.errors import DataError, UsageError
-from keras_attn.files import staging, write_json
+from keras_attn.files import locked, remove_leftovers, sha256, staging, write_json
 from keras_attn.models import MODELS
 from keras_attn.models.base import swap_input
 from keras_attn.recipes import RECIPES, Recipe, check_model
@@ -38,16 +41,30 @@ def train(
     _fix_randomness(recipe.seed)
     source = open_source(data, recipe, fold)
     _check_parts(recipe, source)
-    run = runs.prepare(workdir, recipe, source.facts(), resume)
+    recipe, facts = _facts(recipe, source)
+    run = runs.prepare(workdir, recipe, facts, resume)
     if run.finished():
         return run
     with _precision(recipe):
         model = _build(recipe, source)
     runs.begin(run)
-    loop = TrainingLoop(run, recipe, source, model, checkpoint_seconds, progress)
-    loop.fit()
-    _finish(run, source, model, loop.position)
+    with locked(run.path, f"{run.path}: another process trains here; wait for it, or stop it"):
+        remove_leftovers(run.path)
+        loop = TrainingLoop(run, recipe, source, model, checkpoint_seconds, progress)
+        loop.fit()
+        _finish(run, source, model, loop.position)
     return run
+
+
+def _facts(recipe, source):
+    """The recipe with the backbone weights that are really used, and what a run records of them."""
+    facts = source.facts()
+    if recipe.input == "features":
+        return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
+    weights = recipe.backbone_weights
+    if weights and Path(weights).is_file():
+        facts["backbone_weights_sha256"] = sha256(weights)
+    return recipe, facts
 
 
 def _resolve(recipe):
@@ -179,4 +196,5 @@ def _fill(backbone, source):
 
 def _peak_memory():
     """Largest resident memory of this process so far, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (2**30 if sys.platform == "darwin" else 2**20)  # bytes there, KiB elsewhere

@@ -10,9 +10,11 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 
+import tensorflow as tf
+
 from keras_attn import checkpoint
 from keras_attn.data import pipeline, transforms
-from keras_attn.errors import UserError
+from keras_attn.errors import DataError, UserError
 from keras_attn.files import staging, write_atomic
 from keras_attn.interruption import Interruption
 from keras_attn.tensorboard import scalar_writer
@@ -106,7 +108,7 @@ class TrainingLoop:
         iterator = iter(dataset)
         while position.step < self.steps:
             asked = time.perf_counter()
-            inputs, labels = next(iterator)
+            inputs, labels = self._next(iterator)
             waited += time.perf_counter() - asked
             self._count(self.model.train_on_batch(inputs, labels, return_dict=True), len(labels))
             clips += len(labels)
@@ -124,6 +126,15 @@ class TrainingLoop:
         if self.validation:
             row |= {f"val_{name}": value for name, value in self._validate().items()}
         return row | ({"clips_per_second": speed, "data_wait": wait} if clips else {})
+
+    def _next(self, iterator):
+        try:
+            return next(iterator)
+        except tf.errors.OpError as error:
+            raise DataError(
+                f"{self.run.path}: a clip could not be read: {error.message.splitlines()[0]}. Make "
+                "its record or features again (keras-attn prepare, features), then --resume."
+            ) from error
 
     def _stop_if_wished(self):
         if self.interruption.wished:

@@ -121,7 +121,6 @@ MISTAKES = [
     ("features --data {copy} --backbone resnet", "no backbone 'resnet'; there are"),
     ("features --data {copy} --backbone tiny --weights {tmp}/no.h5", "no.h5"),
     ("train structured --data {data} --workdir {tmp}/r", "no recipe 'structured'; there are"),
-    ("train structured_attention_tiny --data {data}", "needs --data and --workdir"),
     ("{train} --set epochs", "--set takes FIELD=VALUE"),
     ("{train} --set epoch=3", "no field 'epoch'"),
     ("{train} --set epochs=many", "epochs"),
@@ -208,7 +207,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 
 def test_the_recipes_are_listed(json_of):
-    code, found = json_of("train", "list")
+    code, found = json_of("recipes")
     assert code == 0
     assert found["structured_attention"]["clips"] == {"frames": 30, "stride": 2, "size": 299}
 
@@ -224,7 +223,7 @@ def test_interruption_and_accidents_have_their_exit_codes(fails, monkeypatch, ca
 
     raising(KeyboardInterrupt())
     code, message = fails("split", "--data", "x")
-    assert (code, "--resume" in message) == (130, True)
+    assert (code, message.strip()) == (130, "error: stopped")
     raising(OSError(28, "No space left on device"))
     code, message = fails("split", "--data", "x")
     assert code == 1 and "No space left" in message and "KERAS_ATTN_TRACEBACK=1" in message
@@ -241,7 +240,7 @@ def test_a_terminal_sees_results_and_no_noise(tiny_data, tiny_run, tiny_export, 
         "--version": f"keras-attn {__version__}\n",
         f"predict {video} --model {tiny_export}": video,
         f"export {tiny_run} {tmp_path}/m": "exported and verified",
-        f"verify {tiny_export}": "agrees with its run",
+        f"verify {tiny_export}": "agrees with the answers of its run",
     }
     for command, words in commands.items():
         found = subprocess.run(

@@ -79,7 +79,7 @@ def test_the_class_names_and_the_recipe_travel_with_it(tiny_export, tiny_run):
     run = runs.open_run(tiny_run)
     text = (tiny_export / "1" / "assets" / "classes.txt").read_text()
     assert text == "".join(f"{name}\n" for name in run.classes)
-    assert (tiny_export / "1" / "assets" / "recipe.json").exists()
+    assert (tiny_export / "1" / "assets" / "training.json").exists()
     assert sorted(path.name for path in tiny_export.iterdir()) == ["1"]
 
 
@@ -95,7 +95,7 @@ def test_exporting_again_adds_a_version_and_leaves_the_first_alone(quick, tiny_r
 
 
 @pytest.mark.parametrize(
-    "stage", ["_write", "write_json", "_reference", "verify_folder", "_flush", "_publish"]
+    "stage", ["_write", "write_json", "_reference", "verify_folder", "_flush_all", "_publish"]
 )
 def test_an_error_at_any_stage_leaves_the_old_version_alone(
     quick, tiny_run, tmp_path, monkeypatch, stage
@@ -145,6 +145,7 @@ def test_mistakes_are_named(tiny_run, tiny_data, tiny_export, tmp_path):
     (unfinished / "run.json").write_bytes((tiny_run / "run.json").read_bytes())
     with pytest.raises(UserError, match="the run is not finished; go on with.*--resume"):
         export(unfinished, tmp_path / "models")
+    (unfinished / "results.json").write_bytes((tiny_run / "results.json").read_bytes())
     (unfinished / "model.keras").write_bytes((tiny_run / "model.keras").read_bytes()[:3000])
     with pytest.raises(UserError, match="model.keras: cannot be loaded"):
         export(unfinished, tmp_path / "models")

@@ -119,5 +119,5 @@ def test_the_last_piece_is_filled_up(data):
             return np.asarray(pictures)
 
     path = records.read_index(data)[0].path
-    pieces = list(extraction._maps(Model(), path, 32, 5))
+    pieces = list(extraction.maps(Model(), path, 32, 5))
     assert sizes == [5, 5, 5] and [len(piece) for piece in pieces] == [5, 5, 2]

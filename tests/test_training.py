@@ -17,6 +17,7 @@ from keras_attn.backbones import build_backbone
 from keras_attn.data import pipeline, tables
 from keras_attn.data.source import open_source
 from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.files import locked
 from keras_attn.models import swap_input
 from keras_attn.recipes import Clips
 
@@ -36,6 +37,10 @@ def run(tiny_features, tmp_path_factory):
 @pytest.fixture
 def data(tiny_features, tmp_path):
     return shutil.copytree(tiny_features, tmp_path / "data")
+
+
+def interrupted(event):
+    raise KeyboardInterrupt
 
 
 def no_step(event):
@@ -112,6 +117,19 @@ def test_an_occupied_folder_and_other_settings(tiny_features, run):
     assert again.finished()
 
 
+def test_two_processes_do_not_train_in_one_folder(tiny_features, tmp_path):
+    """Nor does the second one remove what the first is writing."""
+    workdir = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        training.train(SMALL, tiny_features, workdir, progress=interrupted)
+    (workdir / ".0123abcd-checkpoint.npz").write_bytes(b"half")
+    with locked(workdir), pytest.raises(UserError, match="another process trains here"):
+        training.train(SMALL, tiny_features, workdir, resume=True, progress=no_step)
+    assert (workdir / ".0123abcd-checkpoint.npz").exists()
+    assert training.train(SMALL, tiny_features, workdir, resume=True).finished()
+    assert not (workdir / ".0123abcd-checkpoint.npz").exists()
+
+
 def test_a_changed_split_is_not_resumed(data, tmp_path):
     run = training.train(recipe_with(epochs=1), data, tmp_path / "run")
     split = tables.read_split(data)
@@ -132,7 +150,8 @@ def test_history_and_results(run):
     results = json.loads(run.results.read_text())
     assert results["epochs"] == 2 and results["seconds"] > 0
     assert [{k: str(v) for k, v in row.items()} for row in results["history"]] == rows
-    assert results["recipe"] == dataclasses.asdict(SMALL)
+    used = dataclasses.replace(SMALL, backbone_weights=None)  # those that made the features
+    assert results["recipe"] == dataclasses.asdict(used)
     assert results["classes"] == ["down", "left", "right", "up"]
     model = keras.models.load_model(run.model, compile=False)
     assert results["parameters"] == model.count_params()

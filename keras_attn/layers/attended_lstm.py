@@ -21,8 +21,8 @@ class AttendedLSTMCell(layers.Layer):
 
     Shapes: `(B, L*C [+ C + U] [+ L]) -> (B, U + L)`: the top hidden state, then the weights.
     `keras.layers.RNN` takes and stacks one tensor only, so what belongs to a frame travels side
-    by side: the cells' features; with `masks`, factors for the glimpse (C) and for the input of
-    the second LSTM (U); with `frame_scores`, what the frame itself adds to the scores (L).
+    by side: the cells' features; with `dropout_masks`, factors for the glimpse (C) and for the
+    input of the second LSTM (U); with `frame_scores`, what the frame itself adds to the scores (L).
 
     weights = softmax(W h2), eq. (8), with W `(U, L)` and no bias; glimpse = sum_i weights_i x_i,
     eq. (9); then eq. (2)-(6) twice. The two LSTM cells live in one recurrent cell because the
@@ -36,14 +36,14 @@ class AttendedLSTMCell(layers.Layer):
         units,
         locations,
         channels,
-        masks=False,
+        dropout_masks=False,
         frame_scores=False,
         weight_decay=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.units, self.locations, self.channels = units, locations, channels
-        self.masks, self.frame_scores = masks, frame_scores
+        self.dropout_masks, self.frame_scores = dropout_masks, frame_scores
         self.state_size = [units] * 4  # h1, c1, h2, c2
         self.output_size = units + locations
         # 2-D products only: a Dense on a 3-D tensor in a loop does not train under XLA.
@@ -75,10 +75,10 @@ class AttendedLSTMCell(layers.Layer):
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         weights = ops.cast(ops.softmax(scores), features.dtype)  # eq. (8)
         glimpse = ops.einsum("bl,blc->bc", weights, features)  # eq. (9)
-        if self.masks:
+        if self.dropout_masks:
             glimpse = glimpse * step[:, cells : cells + self.channels]
         hidden, bottom = self.lstm_1(glimpse, bottom)
-        if self.masks:
+        if self.dropout_masks:
             cells = cells + self.channels
             hidden = hidden * step[:, cells : cells + self.units]
         hidden, top = self.lstm_2(hidden, top)
@@ -114,7 +114,7 @@ class AttendedLSTM(layers.Layer):
             self.units,
             locations,
             channels,
-            masks=self.rate > 0,
+            dropout_masks=self.rate > 0,
             frame_scores=self.current_frame,
             weight_decay=self.weight_decay,
             dtype=self.dtype_policy,

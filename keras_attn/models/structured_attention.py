@@ -84,7 +84,8 @@ class StructuredAttentionLSTM(VideoClassifier):
         backbone_weights=None,
         **kwargs,
     ):
-        _check_arguments(num_classes, input_shape, units, attention, dropout)
+        _check_arguments(num_classes, input_shape, units, dropout)
+        _check_attention(attention, penalty, current_frame)
         # === Graph ===
         input_shape = tuple(input_shape)
         inputs, features = features_input(backbone, input_shape, backbone_weights)
@@ -191,7 +192,7 @@ def _clip_logits(step_logits):
     return ops.log(mean) + ops.squeeze(peak, axis=1)
 
 
-def _check_arguments(num_classes, input_shape, units, attention, dropout):
+def _check_arguments(num_classes, input_shape, units, dropout):
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     if len(input_shape) != 4:
@@ -201,10 +202,17 @@ def _check_arguments(num_classes, input_shape, units, attention, dropout):
         )
     if units < 1:
         raise ValueError(f"units must be at least 1, got {units}")
-    if attention not in PENALTIES:
-        raise ValueError(f"attention must be one of {', '.join(PENALTIES)}, got {attention!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+
+
+def _check_attention(attention, penalty, current_frame):
+    if attention not in PENALTIES:
+        raise ValueError(f"attention must be one of {', '.join(PENALTIES)}, got {attention!r}")
+    if current_frame and attention == "none":
+        raise ValueError('current_frame=True needs an attention, got attention="none"')
+    if penalty < 0:
+        raise ValueError(f"penalty must be at least 0, got {penalty}")
 
 
 def _check_blocks(height, width, block, stride):

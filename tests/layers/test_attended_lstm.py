@@ -70,7 +70,7 @@ def test_later_frames_do_not_change_earlier_answers(features, rng):
 
 def test_cell_masks_drop_channels_in_all_cells_alike(rng):
     """Entries dropped from the glimpse are channels dropped from the features."""
-    cell = AttendedLSTMCell(7, 12, 6, masks=True)
+    cell = AttendedLSTMCell(7, 12, 6, dropout_masks=True)
     features = rng.normal(size=(2, 12, 6)).astype("float32")
     glimpse_mask = rng.integers(0, 2, (2, 6)).astype("float32") * 2
     ones = np.ones((2, 7), "float32")
