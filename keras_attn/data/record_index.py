@@ -1,15 +1,15 @@
 """What records there are: the index of DATA/records, read with care."""
 
+import concurrent.futures
 import dataclasses
 from pathlib import Path
 
 from keras_attn.data import tables
 from keras_attn.errors import DataError
-from keras_attn.files import read_json
+from keras_attn.files import read_json, sha256
 
 # `source` is the SHA-256 of the video file, `label` its label numbers joined by "|".
 COLUMNS = ("id", "file", "frames", "height", "width", "bytes", "sha256", "source", "label")
-REMEDY = "Make the records with: keras-attn prepare"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +22,43 @@ class Record:
     label: int
     height: int
     width: int
+    sha256: str
+
+
+def remedy(data) -> str:
+    """How to make the records of DATA, with the settings of those already there."""
+    path = Path(data) / "records" / "provenance.json"
+    made = read_json(path) if path.exists() else {}
+    options = {"--short-side": made.get("short_side"), "--quality": made.get("quality")}
+    arguments = [part for option in options.items() if option[1] for part in option]
+    return "Make them with: " + tables.command("prepare", data, *arguments)
+
+
+def index_remedy(data) -> str:
+    """As `remedy`, for an index that is missing or damaged: `prepare` refuses a damaged one too."""
+    there = (Path(data) / "records" / "index.csv").exists()
+    return f"{'Remove it. ' if there else ''}{remedy(data)}"
 
 
 def read_provenance(data) -> dict:
     """The settings that the records of DATA were made with; `DataError` if there are none."""
     path = Path(data) / "records" / "provenance.json"
     if not path.exists():
-        raise DataError(f"{path}: no such file. {REMEDY}")
+        raise DataError(f"{path}: no such file. {remedy(data)}")
     return read_json(path)
+
+
+def check_contents(data, records: list[Record]) -> None:
+    """`DataError` that names the records whose content is not the one written; reads all of it."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        found = pool.map(sha256, [record.path for record in records])
+        pairs = zip(records, found, strict=True)
+        bad = [record for record, digest in pairs if digest != record.sha256]
+    if bad:
+        raise DataError(
+            f"{bad[0].path}: the record of {bad[0].id} is damaged, as are {len(bad) - 1} more of "
+            f"{len(records)}. {remedy(data)} (what is complete is kept)"
+        )
 
 
 def read_index(data) -> list[Record]:
@@ -42,7 +71,7 @@ def read_index(data) -> list[Record]:
     rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
     classes = tables.read_classes(data)
     path = data / "records" / "index.csv"
-    table = tables.read_table(path, COLUMNS, REMEDY)
+    table = tables.read_table(path, COLUMNS, index_remedy(data))
     tables.unique(path, table)
     entries = {entry["id"]: entry for _, entry in table}
     bad = [key for key, row in rows.items() if not _fits(data, row, entries.get(key))]
@@ -50,7 +79,7 @@ def read_index(data) -> list[Record]:
         raise DataError(
             f"{data / 'records'}: the records of {len(bad)} of {len(rows)} usable videos are "
             f"missing, damaged or out of date, the first are {', '.join(bad[:3])}. "
-            "Make them with: keras-attn prepare (what is complete is kept)"
+            f"{remedy(data)} (what is complete is kept)"
         )
     many = [key for key, row in rows.items() if len(row.names) != 1]
     if many:
@@ -73,4 +102,5 @@ def _record(data, row, entry, classes):
         label=classes.index(row.labels),
         height=int(entry["height"]),
         width=int(entry["width"]),
+        sha256=entry["sha256"],
     )

@@ -17,12 +17,20 @@ from pathlib import Path
 from keras_attn.data import tables
 from keras_attn.data.catalog import file_stem
 from keras_attn.data.pool import Pool
-from keras_attn.data.record_index import COLUMNS, REMEDY, Record, read_index, read_provenance
+from keras_attn.data.record_index import COLUMNS, index_remedy, read_index, read_provenance
 from keras_attn.data.tables import Row
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.files import read_json, sha256, write_json
+from keras_attn.files import (
+    leftovers,
+    locked,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_atomic,
+    write_json,
+)
 
-__all__ = ["PrepareSummary", "Record", "prepare", "read_index", "read_provenance"]
+__all__ = ["PrepareSummary", "prepare", "read_index", "read_provenance"]
 
 LARGEST = 2**30  # bytes of JPEG in one record; a protocol buffer ends at 2 GiB
 _SECONDS_BETWEEN_INDEXES = 5.0
@@ -41,7 +49,8 @@ class PrepareSummary:
     frames: int
     bytes: int
     settings: dict
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # usable videos that got no record
+    notes: tuple[str, ...]
 
     def as_dict(self) -> dict:
         """The summary in plain values, for JSON."""
@@ -53,7 +62,7 @@ class PrepareSummary:
             f"{self.usable} usable videos: {self.written} records written, {self.kept} kept, "
             f"{self.failed} failed",
             f"{self.frames} frames, {self.bytes / 2**20:.1f} MiB in {Path(self.data, 'records')}",
-            *tables.shortened(self.problems),
+            *tables.shortened(self.problems + self.notes),
         ]
 
 
@@ -71,8 +80,9 @@ def prepare(
 
     Frames are resized so that their short side is `short_side` pixels, never enlarged, and stored
     as JPEG of `quality` 1 to 95 (as libjpeg counts). Raises `UsageError` when records made with
-    other settings are there, `UserError` when the disk is full. A video that cannot be read any
-    more is a line of `problems`, and the others are prepared all the same.
+    other settings are there, `UserError` when the disk is full or another process prepares the same
+    folder. A video that cannot be read any more is a line of `problems`, and the others are
+    prepared all the same.
     """
     if short_side < 1 or not 1 <= quality <= 95:
         raise UsageError(
@@ -84,21 +94,34 @@ def prepare(
     with Pool(workers, int(memory_gib * 2**30), seconds) as pool:
         settings = {"short_side": short_side, "quality": quality, "decoder": pool.decoder}
         _claim(data, settings)
-        store = _Store(data, rows, settings, labels)
-        todo = [row for row in rows if row.id not in store.index]
-        kept, problems = len(rows) - len(todo), store.stale()
-        requests = [_request(row, settings) for row in todo]
-        failed = []
-        with store:
-            for done, (row, answer) in enumerate(zip(todo, pool.map(requests), strict=True), 1):
-                reason = answer.reason or _changed(row, answer.info)
-                if reason:
-                    failed.append(f"{row.id}: {reason}")
-                else:
-                    store.write(row, answer)
-                if progress:
-                    progress(kept + done, len(rows), row.id)
-    return store.summary(kept, failed, problems)
+        with _alone(data / "records"):
+            return _fill(_Store(data, rows, settings, labels), pool, progress)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Keep other processes from writing to `folder`, and remove what killed ones left there."""
+    with locked(folder, f"{folder}: another process prepares it; wait for it, or stop it") as held:
+        if held:
+            remove_leftovers(folder)
+        yield
+
+
+def _fill(store, pool, progress):
+    rows, failed = store.rows, []
+    todo = [row for row in rows if row.id not in store.index]
+    kept = len(rows) - len(todo)
+    requests = [_request(row, store.settings) for row in todo]
+    with store:
+        for done, (row, answer) in enumerate(zip(todo, pool.map(requests), strict=True), 1):
+            reason = answer.reason or _changed(row, answer.info)
+            if reason:
+                failed.append(f"{row.id}: {reason}")
+            else:
+                store.write(row, answer)
+            if progress:
+                progress(kept + done, len(rows), row.id)
+    return store.summary(kept, failed)
 
 
 def _request(row, settings):
@@ -127,16 +150,11 @@ def _claim(data, settings):
     if not path.exists():
         write_json(path, settings)
         return
-    old = read_json(path)
-    changed = [
-        f"{name} was {old.get(name)!r} and is now {value!r}"
-        for name, value in settings.items()
-        if old.get(name) != value
-    ]
+    changed = tables.differences(read_json(path), settings)
     if changed:
         raise UsageError(
-            f"{path.parent}: holds records made with other settings: {'; '.join(changed)}. Use the "
-            "old settings, choose another data folder, or remove that folder to make all again."
+            f"{path.parent}: holds records made with other settings: {changed}. Use their "
+            "settings, choose another data folder, or remove that folder to make all again."
         )
 
 
@@ -154,7 +172,8 @@ class _Store:
         path = self.folder / "index.csv"
         if not path.exists():
             return {}
-        entries = {entry["id"]: entry for _, entry in tables.read_table(path, COLUMNS, REMEDY)}
+        table = tables.read_table(path, COLUMNS, index_remedy(self.data))
+        entries = {entry["id"]: entry for _, entry in table}
         return {
             row.id: entries[row.id]
             for row in self.rows
@@ -175,30 +194,19 @@ class _Store:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None:
-            self.flush()
-            return
-        with contextlib.suppress(UserError):  # the first error is the one to tell
+        with contextlib.suppress(*([UserError] if error else [])):  # the first error is told
             self.flush()
 
-    def stale(self):
-        """A line for the files that belong to no usable video, if there are any."""
-        for half_written in self.folder.glob(".*-????????.record"):  # see `files.staging`
-            half_written.unlink()
+    def _strangers(self):
+        """Files that belong to no usable video."""
         known = {f"{file_stem(row.id)}.record" for row in self.rows}
-        known |= {"index.csv", "provenance.json"}
-        self.strangers = sorted(p.name for p in self.folder.iterdir() if p.name not in known)
-        if not self.strangers:
-            return []
-        return [
-            f"{len(self.strangers)} files in {self.folder} belong to no usable video and are not "
-            f"used; remove them if nobody needs them: {', '.join(self.strangers[:3])}"
-        ]
+        known |= {"index.csv", "provenance.json"} | {p.name for p in leftovers(self.folder)}
+        return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
 
     def write(self, row, answer):
         file = f"{file_stem(row.id)}.record"
         content = _serialize(row, answer, self.labels[row.id], self.settings)
-        tables.write_or_explain(self.folder / file, content)
+        write_atomic(self.folder / file, content)
         info = answer.info
         self.index[row.id] = {
             "id": row.id,
@@ -220,7 +228,12 @@ class _Store:
         tables.write_table(self.folder / "index.csv", COLUMNS, table)
         self.last_flush = time.monotonic()
 
-    def summary(self, kept, failed, problems):
+    def summary(self, kept, failed):
+        strangers = self._strangers()
+        note = (
+            f"{len(strangers)} files in {self.folder} belong to no usable video and are not "
+            f"used; remove them if nobody needs them: {', '.join(strangers[:3])}"
+        )
         written = len(self.index) - kept
         if written + kept + len(failed) != len(self.rows):
             raise DataError(
@@ -233,11 +246,12 @@ class _Store:
             written=written,
             kept=kept,
             failed=len(failed),
-            stale=len(self.strangers),
+            stale=len(strangers),
             frames=sum(int(entry["frames"]) for entry in self.index.values()),
             bytes=sum(int(entry["bytes"]) for entry in self.index.values()),
             settings=self.settings,
-            problems=(*failed, *problems),
+            problems=tuple(failed),
+            notes=(note,) if strangers else (),
         )
 
 

@@ -7,9 +7,10 @@ import csv
 import dataclasses
 import io
 import math
+import shlex
 from pathlib import Path
 
-from keras_attn.errors import DataError, UserError
+from keras_attn.errors import DataError
 from keras_attn.files import write_atomic
 
 FORBIDDEN_IN_CLASS = "|\n\r"  # "|" joins the labels of a file, and classes.txt has one name a line
@@ -52,6 +53,20 @@ def shortened(lines) -> list[str]:
     return [*lines[:MOST_LINES], *([f"... and {rest} more"] if rest > 0 else [])]
 
 
+def command(verb: str, data, *arguments) -> str:
+    """A command line to copy: what a message tells the reader to run."""
+    return "keras-attn " + shlex.join([verb, *map(str, arguments), "--data", str(data)])
+
+
+def differences(found: dict, expected: dict) -> str:
+    """Each entry of `expected` that `found` has otherwise, with both values, or ""."""
+    return "; ".join(
+        f"{key} is {found.get(key)!r}, expected {value!r}"
+        for key, value in expected.items()
+        if found.get(key) != value
+    )
+
+
 def write_table(path, columns, rows) -> None:
     """Write a CSV file whole or not at all; `UserError` when the disk is full."""
     rows = [[str(value) for value in row] for row in rows]
@@ -62,28 +77,7 @@ def write_table(path, columns, rows) -> None:
     writer = csv.writer(text, quoting=quoting, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
-    write_or_explain(path, text.getvalue().encode())
-
-
-def write_or_explain(path, data: bytes) -> None:
-    """`files.write_atomic`, with an error that names the path and the room left on its disk."""
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise UserError(f"{path}: could not be written ({error}). {_room(path)}") from error
-
-
-def _room(path):
-    import shutil
-
-    folder = Path(path).absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    return (
-        f"{free} bytes ({free / 2**30:.2f} GiB) are free on that disk. Free some, or choose "
-        "another place, and run the command again: what is complete is kept."
-    )
+    write_atomic(path, text.getvalue())
 
 
 def read_table(path, columns, remedy) -> list[tuple[int, dict]]:
@@ -114,7 +108,8 @@ def unique(path, rows, key="id"):
             raise DataError(f"{path}, line {line}: {key} {row[key]!r} is also on line {first}")
 
 
-_RESCAN = "Make it with: keras-attn scan"
+def _rescan(data):
+    return "Make it with: " + command("scan", data, "VIDEOS")
 
 
 def write_manifest(data, rows: list[Row]) -> None:
@@ -126,7 +121,7 @@ def write_manifest(data, rows: list[Row]) -> None:
 def read_manifest(data) -> list[Row]:
     """The rows of DATA/manifest.csv; `DataError` names the line of a damaged one."""
     path = Path(data) / "manifest.csv"
-    rows = read_table(path, COLUMNS, _RESCAN)
+    rows = read_table(path, COLUMNS, _rescan(data))
     unique(path, rows)
     classes = set(read_classes(data))
     return [_row(path, line, row, classes) for line, row in rows]
@@ -134,7 +129,7 @@ def read_manifest(data) -> list[Row]:
 
 def _row(path, line, row, classes):
     def fail(message):
-        raise DataError(f"{path}, line {line} ({row['id']}): {message}. {_RESCAN}")
+        raise DataError(f"{path}, line {line} ({row['id']}): {message}. {_rescan(path.parent)}")
 
     values = {name: row[name] for name in ("id", "path", "labels", "group", "sha256", "reason")}
     for name in ("frames", "promised", "width", "height", "bytes"):
@@ -167,13 +162,13 @@ def _rate(text, fail):
 
 def write_classes(data, names: list[str]) -> None:
     """Write DATA/classes.txt."""
-    write_or_explain(Path(data) / "classes.txt", "".join(f"{name}\n" for name in names).encode())
+    write_atomic(Path(data) / "classes.txt", "".join(f"{name}\n" for name in names))
 
 
 def read_classes(data) -> list[str]:
     """The class names of DATA/classes.txt; a label is the line number from 0."""
     path = Path(data) / "classes.txt"
-    return check_classes(path, read_lines(path, _RESCAN))
+    return check_classes(path, read_lines(path, _rescan(data)))
 
 
 def read_lines(path, remedy) -> list[str]:
@@ -208,7 +203,8 @@ def write_split(data, parts: dict[str, str]) -> None:
 def read_split(data) -> dict[str, str]:
     """Part (`train`, `validation`, `test` or the number of a fold) of each id in DATA/split.csv."""
     path = Path(data) / "split.csv"
-    rows = read_table(path, ("id", "part"), "Make it with: keras-attn split")
+    remedy = command("split", data)
+    rows = read_table(path, ("id", "part"), f"Make it with: {remedy}")
     unique(path, rows)
     usable = {row.id for row in read_manifest(data) if row.usable}
     for line, row in rows:
@@ -220,6 +216,6 @@ def read_split(data) -> dict[str, str]:
         if row["id"] not in usable:
             raise DataError(
                 f"{path}, line {line}: {row['id']!r} is no usable video of manifest.csv. The "
-                "videos were scanned again since: split again with keras-attn split"
+                f"videos were scanned again since: split again with {remedy}"
             )
     return {row["id"]: row["part"] for _, row in rows}

@@ -17,6 +17,7 @@ from keras_attn import files
 from keras_attn.data import records, tables
 from keras_attn.data.audit import scan
 from keras_attn.data.decode import read_frames
+from keras_attn.data.record_index import check_contents
 from keras_attn.data.records import prepare, read_index
 from keras_attn.errors import DataError, UsageError, UserError
 
@@ -115,6 +116,41 @@ def test_what_is_complete_is_kept_and_the_rest_is_made_again(data):
     assert contents(data) == before
 
 
+def test_a_damaged_index_is_to_be_removed_and_then_made_again(data):
+    prepare(data, short_side=32, quality=90)
+    index = data / "records" / "index.csv"
+    index.write_text("id\n")
+    remedy = "Remove it. .*keras-attn prepare --short-side 32 --quality 90 --data"
+    for refuses in (lambda: read_index(data), lambda: prepare(data, short_side=32, quality=90)):
+        with pytest.raises(DataError, match=remedy):
+            refuses()
+    index.unlink()
+    assert prepare(data, short_side=32, quality=90).written == 6
+
+
+def test_two_processes_do_not_prepare_the_same_folder(data):
+    prepare(data)
+    with (
+        files.locked(data / "records"),
+        pytest.raises(UserError, match="another process prepares it"),
+    ):
+        prepare(data)
+    assert prepare(data).kept == 6
+
+
+def test_contents_are_held_against_the_index(data):
+    prepare(data)
+    found = read_index(data)
+    check_contents(data, found)
+    path = Path(found[2].path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path.name}: .*{found[2].id}.*prepare .*--data {data}"):
+        check_contents(data, read_index(data))
+    check_contents(data, [one for one in found if one is not found[2]])
+
+
 def test_the_reader_names_missing_and_damaged_records(data):
     with pytest.raises(DataError, match="index.csv: no such file.*keras-attn prepare"):
         read_index(data)
@@ -135,9 +171,9 @@ def test_the_reader_names_missing_and_damaged_records(data):
 
 def test_other_settings_are_refused_with_the_difference(data):
     prepare(data, short_side=32)
-    with pytest.raises(UsageError, match="short_side was 32 and is now 40.*remove that folder"):
+    with pytest.raises(UsageError, match="short_side is 32, expected 40.*remove that folder"):
         prepare(data, short_side=40)
-    with pytest.raises(UsageError, match="quality was 95 and is now 60"):
+    with pytest.raises(UsageError, match="quality is 95, expected 60"):
         prepare(data, short_side=32, quality=60)
     assert prepare(data, short_side=32).kept == 6
     for wrong in ({"quality": 0}, {"quality": 96}, {"short_side": 0}):
@@ -164,7 +200,8 @@ def test_records_of_no_video_are_reported(data, two_classes):
     (data / "records" / "notes.txt").write_text("mine")
     summary = prepare(data)
     assert (summary.usable, summary.kept, summary.stale) == (5, 5, 2)
-    assert "2 files in" in summary.problems[0] and "notes.txt" in summary.problems[0]
+    assert "2 files in" in summary.notes[0] and "notes.txt" in summary.notes[0]
+    assert summary.problems == () and summary.notes[0] in summary.lines()
 
 
 def test_a_new_class_changes_labels_and_so_the_records(data, two_classes, sources):
@@ -187,16 +224,17 @@ def test_several_labels_are_kept_but_not_read_as_one(data):
 
 
 def test_a_full_disk_is_told_and_leaves_whole_records_only(data, monkeypatch):
-    real = files.write_atomic
+    real = Path.write_bytes
     written = []
 
     def full_after_three(path, content):
-        if len(written) == 3 and str(path).endswith(".record"):
+        if len(written) == 3 and path.suffix == ".record":
+            real(path, content[:100])
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, content)
-        written.extend([path] if str(path).endswith(".record") else [])
+        written.extend([path] if path.suffix == ".record" else [])
 
-    monkeypatch.setattr(tables, "write_atomic", full_after_three)
+    monkeypatch.setattr(Path, "write_bytes", full_after_three)
     with pytest.raises(UserError, match=r"\.record: .*No space left.*bytes .*are free"):
         prepare(data)
     monkeypatch.undo()
@@ -233,6 +271,16 @@ def run(code, data):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+def leave_half_written(path):
+    """Exactly what `files.staging` leaves when its process is killed inside it."""
+    code = (
+        "import os, signal, sys; from keras_attn import files\n"
+        "with files.staging(sys.argv[1]) as beside:\n"
+        "    beside.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert run(code, path).returncode == -signal.SIGKILL
+
+
 def test_a_kill_midway_leaves_whole_records_and_the_next_run_finishes(data, tmp_path):
     whole = tmp_path / "whole"
     scan(tmp_path / "videos", whole)
@@ -249,8 +297,10 @@ def test_a_kill_midway_leaves_whole_records_and_the_next_run_finishes(data, tmp_
     process.wait()
     left, expected = contents(data), contents(whole)
     assert left and all(expected[name] == content for name, content in left.items())
-    (data / "records" / ".cut-0123abcd.record").write_bytes(b"what a kill leaves while it writes")
+    leave_half_written(data / "records" / "cut.record")
+    assert [path for path in (data / "records").iterdir() if path.name.startswith(".")]
     summary = prepare(data)
     assert summary.written + summary.kept == 6 and summary.stale == 0
+    assert not [p for p in (data / "records").iterdir() if p.name.startswith(".")]
     assert contents(data) == expected
     assert len(read_index(data)) == 6
