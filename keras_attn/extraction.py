@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
-from keras_attn.data import pipeline, records, tables
+from keras_attn.data import pipeline, record_index, tables
 from keras_attn.data.features import FeatureStore, IndexWriter
 from keras_attn.errors import UsageError
-from keras_attn.files import staging
+from keras_attn.files import locked, remove_leftovers, staging
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def features(
 
     `size` is the input side in pixels, by default the backbone's own; `weights` are `"imagenet"`, a
     path, or None for random ones. Videos that have their features are left alone. Raises
-    `DataError` when the folder holds features that were made in another way.
+    `DataError` when the folder holds features that were made in another way or a record is damaged,
+    `UserError` when another process writes there.
     """
     if backbone not in BACKBONES:
         raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -70,25 +71,34 @@ def features(
             "weights_sha256": weights_hash(model),
             "preprocessing": entry.preprocessing,
             "geometry": f"whole frame squeezed to {size} x {size}",
-            "records": records.read_provenance(data),
+            "records": record_index.read_provenance(data),
         }
     )
-    with staging(store.weights_path) as beside:
-        model.save_weights(beside)
-    rows = records.read_index(data)
+    busy = f"{store.folder}: another process makes these features; wait for it, or stop it"
+    with locked(store.folder, busy) as held:
+        if held:
+            remove_leftovers(store.folder)
+        with staging(store.weights_path) as beside:
+            model.save_weights(beside)
+        return _fill(store, model, shape, batch_size, progress)
+
+
+def _fill(store, model, shape, batch_size, progress):
+    rows = record_index.read_index(store.data)
     kept = store.kept(shape)
-    written = 0
-    sources = {row.id: row.sha256 for row in tables.read_manifest(data)}
+    todo = [row for row in rows if row.id not in kept]
+    record_index.check_contents(store.data, todo)
+    sources = {row.id: row.sha256 for row in tables.read_manifest(store.data)}
     with IndexWriter(store, dict(kept)) as index:
         for number, row in enumerate(rows, 1):
             if row.id not in kept:
-                store.write(row.id, maps(model, row.path, size, batch_size), row.frames, shape)
+                pieces = maps(model, row.path, store.size, batch_size)
+                store.write(row.id, pieces, row.frames, shape)
                 index.add(row.id, row.frames, sources[row.id])
-                written += 1
             if progress:
                 progress(number, len(rows), row.id)
     frames = sum(row.frames for row in rows)
-    return FeaturesSummary(store.folder, written, len(rows) - written, frames, shape)
+    return FeaturesSummary(store.folder, len(todo), len(rows) - len(todo), frames, shape)
 
 
 def maps(model, path, size, batch_size):

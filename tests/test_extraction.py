@@ -11,8 +11,8 @@ import keras_attn
 from keras_attn import extraction
 from keras_attn.backbones import build_backbone, weights_hash
 from keras_attn.data import pipeline, records, tables
-from keras_attn.errors import DataError, UsageError
-from keras_attn.files import read_json
+from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.files import locked, read_json
 
 
 @pytest.fixture
@@ -79,6 +79,27 @@ def test_a_stopped_extraction_goes_on(data):
     assert extract(data).written == 0
     next((data / "features" / "tiny-32").glob("left*.npy")).write_bytes(b"damaged")
     assert extract(data).written == 1
+
+
+def test_one_process_writes_and_removes_what_killed_ones_left(data):
+    extract(data)
+    folder = data / "features" / "tiny-32"
+    (folder / ".0123abcd-left.npy").write_bytes(b"half")
+    with locked(folder), pytest.raises(UserError, match="another process makes these features"):
+        extract(data)
+    assert (folder / ".0123abcd-left.npy").exists()
+    assert extract(data).kept == 24
+    assert not (folder / ".0123abcd-left.npy").exists()
+
+
+def test_a_damaged_record_is_named_and_nothing_is_made_of_it(data):
+    path = next((data / "records").glob("left*.record"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path.name}: the record of left/.*keras-attn prepare"):
+        extract(data)
+    assert contents(data) == {}
 
 
 def test_features_without_an_index_entry_are_made_again(data):

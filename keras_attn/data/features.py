@@ -17,11 +17,9 @@ import numpy as np
 from keras_attn.data import catalog, tables
 from keras_attn.data.pipeline import Video
 from keras_attn.errors import DataError
-from keras_attn.files import read_json, remove_leftovers, staging, write_json
+from keras_attn.files import read_json, staging, write_json
 
 COLUMNS = ("id", "file", "frames", "source")
-_REMEDY = "Make them with: keras-attn features (what is complete is kept)"
-_ANEW = "Remove it, and make it with: keras-attn features"
 _SECONDS_BETWEEN_INDEXES = 5.0
 
 
@@ -29,10 +27,20 @@ class FeatureStore:
     """The features of one backbone for the videos of a data folder."""
 
     def __init__(self, data, backbone: str, size: int):
-        self.data, self.folder = Path(data), Path(data) / "features" / f"{backbone}-{size}"
+        self.data, self.backbone, self.size = Path(data), backbone, size
+        self.folder = self.data / "features" / f"{backbone}-{size}"
         self.index_path = self.folder / "index.csv"
         self.provenance_path = self.folder / "provenance.json"
         self.weights_path = self.folder / "backbone.weights.h5"
+
+    @property
+    def remedy(self) -> str:
+        """How to make these features, with the weights of those already there."""
+        made = read_json(self.provenance_path) if self.provenance_path.exists() else {}
+        weights = made.get("weights", "imagenet")
+        options = [] if weights == "imagenet" else ["--weights", weights]
+        command = ["--backbone", self.backbone, "--size", self.size, *options]
+        return f"Make them with: {tables.command('features', self.data, *command)}"
 
     def claim(self, provenance: dict) -> None:
         """Start a store, or go on with one that was made in the same way.
@@ -47,20 +55,13 @@ class FeatureStore:
     def check(self, expected: dict) -> dict:
         """Return the store's provenance; `DataError` if any key of `expected` differs."""
         if not self.provenance_path.exists():
-            raise DataError(
-                f"{self.folder}: no features here. Make them with: keras-attn features --backbone "
-                + self.folder.name.rpartition("-")[0]
-            )
+            raise DataError(f"{self.folder}: no features here. {self.remedy}")
         found = read_json(self.provenance_path)
-        different = [
-            f"{key} is {found.get(key)!r}, expected {value!r}"
-            for key, value in expected.items()
-            if found.get(key) != value
-        ]
+        different = tables.differences(found, expected)
         if different:
             raise DataError(
-                f"{self.folder}: the features were made in another way: {'; '.join(different)}. "
-                "Remove that folder and make them again, or use the backbone they were made with."
+                f"{self.folder}: the features were made in another way: {different}. Remove that "
+                "folder and make them again, or use the backbone and weights they were made with."
             )
         return found
 
@@ -68,14 +69,11 @@ class FeatureStore:
         return self.folder / f"{catalog.file_stem(video_id)}.npy"
 
     def kept(self, shape: tuple[int, ...]) -> dict[str, dict]:
-        """The index rows, by id, of the usable videos whose features are whole and up to date.
-
-        What killed processes left half-written is removed.
-        """
-        remove_leftovers(self.folder)
+        """The index rows, by id, of the usable videos whose features are whole and up to date."""
         if not self.index_path.exists():
             return {}
-        rows = {row["id"]: row for _, row in tables.read_table(self.index_path, COLUMNS, _ANEW)}
+        table = tables.read_table(self.index_path, COLUMNS, f"Remove it. {self.remedy}")
+        rows = {row["id"]: row for _, row in table}
         usable = [row for row in tables.read_manifest(self.data) if row.usable]
         return {v.id: rows[v.id] for v in usable if self._fits(v, rows.get(v.id), shape)}
 
@@ -110,13 +108,14 @@ class FeatureStore:
     def videos(self, labels: dict[str, int], shape: tuple[int, ...]) -> list[Video]:
         """The videos of `labels` (id -> label), each checked against its file on disk."""
         if not self.index_path.exists():
-            raise DataError(f"{self.index_path}: missing. {_REMEDY}")
+            raise DataError(f"{self.index_path}: missing. {self.remedy}")
         kept = self.kept(shape)
         bad = [key for key in labels if key not in kept]
         if bad:
             raise DataError(
                 f"{self.folder}: features of {len(bad)} of {len(labels)} videos are missing, "
-                f"damaged or out of date, the first is {bad[0]}. {_REMEDY}"
+                f"damaged or out of date, the first is {bad[0]}. {self.remedy} (what is "
+                "complete is kept)"
             )
         frames = {key: int(kept[key]["frames"]) for key in labels}
         return [Video(key, str(self.path(key)), frames[key], labels[key]) for key in labels]

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_attn.data import pipeline, sampling, tables
 from keras_attn.data.features import FeatureStore, IndexWriter
 from keras_attn.errors import DataError
+from keras_attn.files import staging
 
 SHAPE = (2, 3, 5)
 LENGTHS = {"a/x.mp4": 7, "b/y.mp4": 2}
@@ -143,17 +144,18 @@ def test_features_of_a_changed_video_are_stale(store, change):
     assert list(store.kept(SHAPE)) == ["b/y.mp4"]
 
 
-def test_a_killed_process_leaves_nothing_that_stays(store):
-    store, _ = store
-    (store.folder / ".0123abcd-left.npy").write_bytes(b"half")
-    store.kept(SHAPE)
-    assert files(store) == sorted(["index.csv", *(store.path(key).name for key in LENGTHS)])
+def test_a_reader_leaves_what_another_process_is_writing(store):
+    store, arrays = store
+    with staging(store.path("c.mp4")) as beside:
+        beside.write_bytes(b"half")
+        assert len(store.videos({"a/x.mp4": 0, "b/y.mp4": 1}, SHAPE)) == 2
+        assert beside.exists()
 
 
 def test_another_way_of_making_is_refused_with_both_values(tmp_path):
     store = FeatureStore(tmp_path, "tiny", 32)
     made = {"backbone": "tiny", "size": 32, "weights_sha256": "0a"}
-    with pytest.raises(DataError, match="no features here.*--backbone tiny"):
+    with pytest.raises(DataError, match="no features here.*--backbone tiny --size 32 --data"):
         store.check(made)
     store.claim(made)
     store.claim(made)
@@ -162,6 +164,21 @@ def test_another_way_of_making_is_refused_with_both_values(tmp_path):
         with pytest.raises(DataError, match=f"{key} is {made[key]!r}, expected {value!r}"):
             store.claim({**made, key: value})
     assert store.check({}) == made
+
+
+def test_the_remedy_is_the_whole_command_with_the_weights_that_are_there(store):
+    store, _ = store
+    command = f"keras-attn features --backbone tiny --size 32 --data {store.data}"
+    assert store.remedy.endswith(command)
+    store.claim({"weights": "None"})
+    remedy = command.replace("32 ", "32 --weights None ")
+    assert store.remedy.endswith(remedy)
+    store.index_path.write_text("id\n")
+    with pytest.raises(DataError, match=f"Remove it.*{remedy}"):
+        store.kept(SHAPE)
+    store.index_path.unlink()
+    with pytest.raises(DataError, match=remedy):
+        store.videos({"a/x.mp4": 0}, SHAPE)
 
 
 LARGER_THAN_MEMORY = """

@@ -2,11 +2,12 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import pytest
 from small import SMALL
 
-from keras_attn.data import tables
+from keras_attn.data import record_index, tables
 from keras_attn.data.source import open_source, part_labels
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import read_json, write_json
@@ -85,7 +86,7 @@ def test_what_is_missing_is_named_with_the_verb_that_makes_it(data, name):
     recipe, message = MISSING[name]
     path = data / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=f"{message}.*--data {data}"):
         open_source(data, recipe)
 
 
@@ -94,6 +95,24 @@ def test_one_missing_record_is_named(data):
     with pytest.raises(DataError, match=r"1 of 24 usable videos are missing.*left/v_left_g00"):
         open_source(data, VIDEO)
     assert open_source(data, SMALL).parts["train"]
+
+
+@pytest.mark.parametrize("read", [None, ("train", "validation")])
+def test_a_wrong_bit_in_a_record_that_is_read_is_found(data, read):
+    damaged = [r for r in record_index.read_index(data) if part_of(data, r.id) == "test"][1]
+    content = bytearray(Path(damaged.path).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(damaged.path).write_bytes(content)
+    if read:
+        assert len(open_source(data, VIDEO, read=read).parts["test"]) == 6
+        return
+    with pytest.raises(DataError, match=rf"{Path(damaged.path).name}: .*{damaged.id} is damaged"):
+        open_source(data, VIDEO)
+    assert open_source(data, SMALL).parts["train"]
+
+
+def part_of(data, video_id):
+    return tables.read_split(data)[video_id]
 
 
 def test_features_of_another_backbone_or_size_are_refused(data):
