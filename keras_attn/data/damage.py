@@ -4,7 +4,7 @@ import numpy as np
 
 COPY_AGAIN = "copy or download it again from its source, or remove it"
 _HUGE = 2**25  # pixels; FFmpeg's H.264 decoder calls the data invalid when memory runs out
-_MEMORY = "allow more with --memory, or make the video smaller"
+_MEMORY = "allow more memory (memory_gib), or make the video smaller"
 _DELAY = 4  # frames; reordering shifts the first one so much, a later start has lost its head
 _UNEVEN = 0.1  # a constant rate has at most this share of intervals that are off by this share
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from keras_attn.data.pool import Answer, Pool, Worker
+from keras_attn.data.pool import Pool
 from keras_attn.errors import DataError
-
-__all__ = ["Answer", "Pool", "Worker", "read_frames"]
 
 
 def read_frames(
@@ -17,7 +15,8 @@ def read_frames(
     nothing that a model could see. `info` has `frames`, `promised`, `fps`, `width`, `height` (of
     the file), `bytes` and `sha256`. Raises `DataError` with the path, the problem and the remedy
     for a file that is damaged in any part, needs more than `memory_gib` or `seconds`, or whose
-    frames take more than `max_bytes`.
+    frames take more than `max_bytes`: 1 GiB holds 2.7 minutes of 256 x 341 pixels at 25 frames a
+    second.
     """
     request = {
         "operation": "frames",

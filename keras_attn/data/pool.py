@@ -39,6 +39,7 @@ class Worker:
         self.memory_bytes, self.seconds = memory_bytes, seconds
         self.decoder = ""
         self.process = None
+        self.ended = False
 
     def ask(self, request: dict) -> Answer:
         """Answer one request, whatever the file does to the process."""
@@ -74,6 +75,8 @@ class Worker:
                 stderr=errors,
                 env=environment,
             )
+            if self.ended:  # while this one was started, so that `kill` did not see it
+                self.process.kill()
             first = self.process.stdout.readline()
             if not first:
                 errors.seek(0)
@@ -81,8 +84,8 @@ class Worker:
                 self.close()
                 raise UserError(
                     f"a decoding worker could not start with {self.memory_bytes / 2**30:.2f} GiB "
-                    f"of memory: {' '.join(last) or 'no message'}. Allow it more with --memory, "
-                    "or check that `python -c 'import av'` works."
+                    f"of memory: {' '.join(last) or 'no message'}. Allow it more memory "
+                    "(memory_gib), or check that `python -c 'import av'` works."
                 )
         self.decoder = json.loads(first)["decoder"]
 
@@ -109,7 +112,7 @@ class Worker:
             return Problem(
                 "too slow",
                 f"it took longer than {self.seconds:g} seconds",
-                "allow more with --seconds, or cut the video shorter",
+                "allow more time (seconds), or cut the video shorter",
             )
         if code == -signal.SIGKILL:
             return out_of_memory()
@@ -117,7 +120,8 @@ class Worker:
         return Problem("decoder crashed", f"the decoder died of it ({name})")
 
     def kill(self) -> None:
-        """Interrupt what the process does; safe from any thread."""
+        """End the process, and any that another thread starts after it."""
+        self.ended = True
         process = self.process
         if process is not None:
             process.kill()

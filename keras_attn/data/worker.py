@@ -7,11 +7,13 @@ JSON and raw bytes, because unpickling what a corrupted process sends would run 
 never imported here. Start it with `python -m keras_attn.data.worker MEMORY_BYTES`.
 """
 
+import contextlib
 import errno
 import fractions
 import hashlib
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -46,33 +48,36 @@ def jpeg(request):
         picture.pts, picture.time_base = number, encoder.time_base
         data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         total += len(data)
-        _limit(total, request, "JPEG frames")
+        if total > request["max_bytes"]:
+            raise Problem(
+                "too long",
+                f"its JPEG frames take more than {request['max_bytes'] / 2**20:.0f} MiB",
+                "cut it into shorter videos, or lower the short side",
+            )
         pictures.append(data)
     return info, pictures
 
 
 def frames(request):
     """Every frame as `(H, W, 3)` uint8 bytes."""
-    pictures, total = [], 0
+    pictures = []
     info, decoded = _open(request)
     for frame in decoded:
         data = _resized(frame, request["short_side"], info).to_ndarray().tobytes()
-        total += len(data)
-        _limit(total, request, "frames")
+        fit = request["max_bytes"] // len(data)
+        if len(pictures) == fit:
+            time = f" ({fit / info['fps'] / 60:.1f} minutes)" if info["fps"] else ""
+            raise Problem(
+                "too long",
+                f"its first {fit} frames{time} are all that {request['max_bytes'] / 2**20:.0f} MiB "
+                "hold",
+                "cut the video into pieces that are not longer",
+            )
         pictures.append(data)
     return info, pictures
 
 
 OPERATIONS = {"check": check, "jpeg": jpeg, "frames": frames}
-
-
-def _limit(total, request, what):
-    if total > request["max_bytes"]:
-        raise Problem(
-            "too long",
-            f"its {what} take more than {request['max_bytes'] / 2**20:.0f} MiB",
-            "cut it into shorter videos, or lower the short side",
-        )
 
 
 def _open(request):
@@ -195,18 +200,15 @@ def respond(request):
 
 
 def _limit_memory(size):
-    try:
-        import resource
-    except ImportError:  # not on Windows: the parent's clock still protects
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    # macOS refuses a limit below what it has mapped already: there the parent's clock protects.
+    with contextlib.suppress(*([ValueError] if sys.platform == "darwin" else [])):
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _serve(requests, answers):
     for line in requests:
         request = json.loads(line)
-        if hasattr(signal, "alarm"):
-            signal.alarm(int(request["seconds"]) + _SPARE_SECONDS)
+        signal.alarm(int(request["seconds"]) + _SPARE_SECONDS)
         header, payload = respond(request)
         try:
             answers.write(json.dumps(header).encode() + b"\n")
