@@ -24,7 +24,8 @@ class ScanSummary:
     groups: int
     ungrouped: int
     duplicates: tuple[tuple[str, ...], ...]  # ids of usable files with the same content
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # what must be mended, or known before any training
+    notes: tuple[str, ...]
 
     def as_dict(self) -> dict:
         """The summary in plain values, for JSON."""
@@ -40,6 +41,7 @@ class ScanSummary:
             f"{self.found - self.usable} unusable files",
             *kinds,
             *tables.shortened(self.problems),
+            *tables.shortened(self.notes),
             f"written: {Path(self.data, 'manifest.csv')}",
         ]
 
@@ -127,6 +129,8 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
     for row in usable:
         same[row.sha256].append(row)
     duplicates = [some for some in same.values() if len(some) > 1]
+    torn = [some for some in duplicates if len({row.labels for row in some}) > 1]
+    alike = [some for some in duplicates if some not in torn]
     return ScanSummary(
         root=str(root),
         data=str(data),
@@ -138,17 +142,19 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
         groups=len({row.group for row in usable if row.group}),
         ungrouped=sum(not row.group for row in usable),
         duplicates=tuple(tuple(row.id for row in some) for some in duplicates),
-        problems=tuple(_problems(rows, classes, duplicates)),
+        problems=(*_problems(rows, classes), *_equal(torn, "with different labels")),
+        notes=tuple(_equal(alike, "they stay in one part of a split")),
     )
 
 
-def _problems(rows, classes, duplicates):
+def _problems(rows, classes):
     yield from (f"{row.id}: {row.reason}" for row in rows if not row.usable)
     if len(classes) == 1:
         yield f"there is one class only, {next(iter(classes))!r}: nothing can be learned from it"
     yield from (f"class {name!r} has no usable video" for name, n in classes.items() if not n)
+
+
+def _equal(duplicates, what):
     for some in duplicates:
         ids = ", ".join(row.id for row in some)
-        labels = {row.labels for row in some}
-        what = "with different labels" if len(labels) > 1 else "they stay in one part of a split"
         yield f"{len(some)} files have the same content ({what}): {ids}"

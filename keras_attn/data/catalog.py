@@ -10,28 +10,12 @@ from pathlib import Path
 
 from keras_attn.data.tables import (
     FORBIDDEN_IN_CLASS,
-    Row,
     check_classes,
-    read_classes,
     read_lines,
-    read_manifest,
-    read_split,
     read_table,
     unique,
 )
 from keras_attn.errors import DataError, UsageError
-
-__all__ = [
-    "Example",
-    "Row",
-    "file_stem",
-    "find_examples",
-    "group_of",
-    "read_class_file",
-    "read_classes",
-    "read_manifest",
-    "read_split",
-]
 
 # UCF-101 "v_Basketball_g07_c02" and UCF-11 "v_shooting_07_02": group, then clip.
 UCF_NAME = re.compile(r"^v_.+_g?(\d+)_c?\d+$")
@@ -198,6 +182,27 @@ def read_class_file(path) -> list[str]:
     if numbers not in (list(range(len(lines))), list(range(1, len(lines) + 1))):
         raise DataError(f"{path}: the numbers must count 1, 2, 3, ... (or 0, 1, 2, ...)")
     return check_classes(path, [match[2] for match in numbered])
+
+
+def read_official(folder: Path, number: int) -> dict[str, str]:
+    """`train` or `test` for the `official_key` of each line of UCF-101's lists `number`."""
+    listed = {}
+    for part in ("train", "test"):
+        path = folder / f"{part}list{number:02d}.txt"
+        for line in read_lines(path, "Name the folder of the official lists"):
+            key = official_key(line.strip())
+            if key and listed.setdefault(key, part) != part:
+                raise DataError(f"{path}: {line.strip()} is in the training list too")
+    return listed
+
+
+def official_key(name: str) -> str:
+    """`class/v_name` of a list's `Class/v_Name.avi 1`: without extension and in lower case.
+
+    The lists say `.avi`, and the class HandstandPushups has files `v_HandStandPushups_...`.
+    """
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.rpartition('.')[0] or last}".casefold()
 
 
 def _from_list(root, classes, group_by):

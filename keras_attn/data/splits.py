@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn.data import tables
+from keras_attn.data.catalog import official_key, read_official
 from keras_attn.data.tables import PARTS, Row
 from keras_attn.errors import DataError, UsageError
 
@@ -34,7 +35,8 @@ class SplitSummary:
     classes: dict[str, int]  # part -> classes that it has videos of
     unassigned: tuple[str, ...]  # usable videos that the official lists do not name
     not_found: int  # videos of the official lists that are not here
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # what makes training or testing wrong, or impossible for a class
+    notes: tuple[str, ...]
 
     def as_dict(self) -> dict:
         """The summary in plain values, for JSON."""
@@ -50,14 +52,18 @@ class SplitSummary:
             f"{self.usable} usable videos, split by {self.method}",
             *parts,
             *tables.shortened(self.problems),
+            *tables.shortened(self.notes),
             f"written: {Path(self.data, 'split.csv')}",
         ]
+
+
+_FRACTIONS = (0.7, 0.15, 0.15)
 
 
 def split(
     data,
     *,
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    fractions: tuple[float, float, float] = _FRACTIONS,
     folds: int | None = None,
     official=None,
     number: int = 1,
@@ -75,13 +81,14 @@ def split(
     result is a function of the manifest, the arguments and `seed`. `level="clip"` ignores the
     groups and is refused for clips that carry them, unless `force`.
 
-    Raises `UsageError` for arguments that cannot work, `DataError` when there are fewer than two
-    classes or an official list names none of the videos.
+    Raises `UsageError` for arguments that cannot work or would do nothing, `DataError` when there
+    are fewer than two classes or an official list names none of the videos.
     """
     data = Path(data)
     rows = [row for row in tables.read_manifest(data) if row.usable]
     classes = tables.read_classes(data)
-    _check(rows, folds, official, level, force)
+    _refuse_idle(fractions, folds, official, number, validation, level)
+    _check(rows, level, force)
     shares = _shares(fractions, folds)
     not_found, by = 0, {"group": "group", "clip": "clip, groups ignored"}[level]
     if official:
@@ -92,14 +99,28 @@ def split(
         parts = assign(rows, shares, seed, use_groups=level == "group")
     method = f"{by} (seed {seed})"
     tables.write_split(data, {row.id: parts[row.id] for row in rows if row.id in parts})
-    return _summary(data, rows, parts, shares, classes, method, not_found)
+    return _summary(data, rows, parts, shares, classes, method, not_found, force)
 
 
-def _check(rows, folds, official, level, force):
+def _refuse_idle(fractions, folds, official, number, validation, level):
+    """Refuse arguments that would be ignored: whoever gave them expects something of them."""
+    folded = folds is not None
+    other_fractions = tuple(fractions) != _FRACTIONS
+    for idle, message in (
+        (folded and official, "folds and official lists exclude each other: give one of them"),
+        (folded and validation, "validation: with folds there is no validation part; drop it"),
+        (validation and not official, "validation is for official lists; else use fractions"),
+        (number != 1 and not official, "number is that of the official lists; name their folder"),
+        (official and level == "clip", "level clip does nothing to official lists; drop it"),
+        (other_fractions and (folded or official), "fractions: not with folds or official lists"),
+    ):
+        if idle:
+            raise UsageError(message)
+
+
+def _check(rows, level, force):
     if level not in ("group", "clip"):
         raise UsageError(f"level must be group or clip, got {level!r}")
-    if folds is not None and official:
-        raise UsageError("folds and official lists exclude each other: give one of them")
     if level == "clip" and not force and any(row.group for row in rows):
         raise UsageError(LEAKAGE)
     found = {name for row in rows for name in row.names}
@@ -193,21 +214,11 @@ def _units(rows, use_groups):
 
 
 def _official(rows, folder, number, validation, seed):
-    """Parts from UCF-101's lists, and how many videos of the lists are not here.
-
-    Names are compared without extension and without case: the lists say `.avi`, and the class
-    HandstandPushups has files that are called `v_HandStandPushups_...`.
-    """
+    """Parts from UCF-101's lists, and how many videos of the lists are not here."""
     if not 0 <= validation < 1:
         raise UsageError(f"validation must be a share from 0 to below 1, got {validation}")
-    listed = {}
-    for part in ("train", "test"):
-        path = folder / f"{part}list{number:02d}.txt"
-        for line in tables.read_lines(path, "Name the folder of the official lists"):
-            key = _official_key(line.strip())
-            if key and listed.setdefault(key, part) != part:
-                raise DataError(f"{path}: {line.strip()} is in the training list too")
-    keys = {row.id: _official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
+    listed = read_official(folder, number)
+    keys = {row.id: official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
     parts = {row.id: listed[keys[row.id]] for row in rows if keys[row.id] in listed}
     if not parts:
         raise DataError(
@@ -220,18 +231,14 @@ def _official(rows, folder, number, validation, seed):
     return parts, len(set(listed) - set(keys.values()))
 
 
-def _official_key(name):
-    """`Class/v_Name` of a list's `Class/v_Name.avi 1`, in lower case."""
-    head, slash, last = name.rpartition("/")
-    return f"{head}{slash}{last.rpartition('.')[0] or last}".casefold()
-
-
-def _summary(data, rows, parts, shares, classes, method, not_found):
+def _summary(data, rows, parts, shares, classes, method, not_found, force):
     inside = {name: [row for row in rows if parts.get(row.id) == name] for name in shares}
     unassigned = tuple(row.id for row in rows if row.id not in parts)
     total = sum(map(len, inside.values())) + len(unassigned)
     if total != len(rows):
         raise DataError(f"{data}: {total} videos in the split, but {len(rows)} are usable")
+    absent = list(_absent(inside, shares, classes))
+    torn = _torn(inside)
     present = {part: {n for row in some for n in row.names} for part, some in inside.items()}
     return SplitSummary(
         data=str(data),
@@ -243,42 +250,48 @@ def _summary(data, rows, parts, shares, classes, method, not_found):
         unassigned=unassigned,
         not_found=not_found,
         problems=(
-            *_absent(inside, shares, present, classes),
-            *_outside(unassigned, not_found),
-            *_loose(rows, inside),
+            *(line for part, line in absent if part != "validation"),
+            *([] if force else torn),
+        ),
+        notes=(
+            *(line for part, line in absent if part == "validation"),
+            *_outside(rows, unassigned, not_found),
+            *(torn if force else []),
         ),
     )
 
 
-def _absent(inside, shares, present, classes):
+def _absent(inside, shares, classes):
+    """`(part, line)` for each part without videos, or without videos of a class."""
     for part, some in inside.items():
         if not some and (shares[part] or part == "test"):
-            yield f"{part} has no videos"
-        missing = [name for name in classes if name not in present[part]] if some else []
-        for name in missing:
-            yield f"{part} has no video of class {name!r}: it has too few groups, or none at all"
+            yield part, f"{part} has no videos"
+        present = {name for row in some for name in row.names}
+        for name in [name for name in classes if some and name not in present]:
+            few = "it has too few groups, or none at all"
+            yield part, f"{part} has no video of class {name!r}: {few}"
 
 
-def _outside(unassigned, not_found):
+def _outside(rows, unassigned, not_found):
     if unassigned:
         yield f"{len(unassigned)} videos are in none of the lists and in no part: " + ", ".join(
             unassigned[:3]
         )
     if not_found:
         yield f"{not_found} videos of the official lists are not here"
-
-
-def _loose(rows, inside):
     lone = sum(not row.group for row in rows)
     if lone:
         yield (
             f"{lone} videos carry no group: should some be cut from one source, name it with "
             "--group-by in the scan, or they can land in different parts"
         )
+
+
+def _torn(inside):
+    """A line if clips of one source are in several parts: forced, or by the official lists."""
     sides = collections.defaultdict(set)
     for part, some in inside.items():
         for row in some:
             sides[row.group].add(part)
     torn = sorted(group for group, some in sides.items() if group and len(some) > 1)
-    if torn:
-        yield f"{len(torn)} groups are in more than one part, the first is {torn[0]}"
+    return [f"{len(torn)} groups are in more than one part, the first is {torn[0]}"] if torn else []

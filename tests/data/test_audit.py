@@ -5,7 +5,7 @@ import shutil
 import damage
 import pytest
 
-from keras_attn.data import catalog
+from keras_attn.data import tables
 from keras_attn.data.audit import scan, summarize
 from keras_attn.data.tables import Row
 from keras_attn.errors import DataError, UsageError
@@ -22,8 +22,8 @@ def test_a_scan_writes_what_it_found(two_classes, tmp_path):
     assert (summary.groups, summary.ungrouped, summary.duplicates) == (4, 0, ())
     assert summary.frames == 2 * (6 + 7 + 8)
     assert [done for done, _, _ in seen] == [2, 3, 4, 5, 6, 7]
-    rows = {row.id: row for row in catalog.read_manifest(tmp_path / "data")}
-    assert catalog.read_classes(tmp_path / "data") == ["Jump", "Run"]
+    rows = {row.id: row for row in tables.read_manifest(tmp_path / "data")}
+    assert tables.read_classes(tmp_path / "data") == ["Jump", "Run"]
     row = rows["Run/v_Run_g02_c02.mp4"]
     assert (row.frames, row.promised, row.fps, row.width, row.height) == (8, 8, 25.0, 64, 48)
     assert (row.labels, row.group, row.usable) == ("Run", "Run_g02", True)
@@ -40,6 +40,15 @@ def test_equal_contents_are_reported(two_classes, tmp_path):
     ids = ("Jump/copy.mp4", "Run/v_Run_g01_c00.mp4", "Run/v_Run_g09_c09.mp4")
     assert summary.duplicates == (ids,)
     assert any("same content (with different labels)" in line for line in summary.problems)
+    assert summary.notes == ()
+
+
+def test_equal_contents_of_one_label_are_a_note(two_classes, tmp_path):
+    shutil.copy(two_classes / "Run/v_Run_g01_c00.mp4", two_classes / "Run/copy.mp4")
+    summary = scan(two_classes, tmp_path / "data")
+    assert summary.problems == () and len(summary.duplicates) == 1
+    assert summary.notes[0].startswith("2 files have the same content (they stay in one part")
+    assert summary.notes[0] in summary.lines() and summary.as_dict()["notes"] == summary.notes
 
 
 def test_one_class_only_is_a_problem_that_is_told(two_classes, tmp_path):
@@ -60,7 +69,7 @@ def test_hostile_file_names_are_decoded_and_kept(folder, sources, tmp_path):
     files = {f"Class {n % 2}/{name}": sources["front.mp4"] for n, name in enumerate(names)}
     summary = scan(folder(files), tmp_path / "data")
     assert summary.unusable == {}
-    assert {row.id for row in catalog.read_manifest(tmp_path / "data")} == set(files)
+    assert {row.id for row in tables.read_manifest(tmp_path / "data")} == set(files)
 
 
 def test_nothing_to_scan_is_said_and_not_written(folder, tmp_path):
@@ -80,7 +89,7 @@ def test_nothing_usable_is_an_error_with_the_reasons_written(folder, tmp_path):
     root = folder({"A/x.mp4": b"", "B/y.mp4": b"nothing"})
     with pytest.raises(DataError, match="none of 2 files can be used.*empty"):
         scan(root, tmp_path / "data")
-    assert [row.usable for row in catalog.read_manifest(tmp_path / "data")] == [False, False]
+    assert [row.usable for row in tables.read_manifest(tmp_path / "data")] == [False, False]
 
 
 def test_a_list_with_missing_files_and_folders_names_them(folder, sources, tmp_path):
@@ -107,7 +116,7 @@ def test_genuine_clips_are_usable(shared_data, tmp_path):
             shutil.copyfile(path, target)
     summary = scan(tmp_path / "videos", tmp_path / "data")
     assert (summary.found, summary.usable, summary.ungrouped) == (6, 6, 0)
-    rows = catalog.read_manifest(tmp_path / "data")
+    rows = tables.read_manifest(tmp_path / "data")
     assert all((row.width, row.height) == (320, 240) and 25 <= row.fps < 30 for row in rows)
     assert all(row.frames == row.promised > 10 for row in rows)
 

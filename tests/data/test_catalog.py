@@ -177,7 +177,7 @@ def manifest(tmp_path):
 
 def test_hostile_names_survive_the_manifest(tmp_path):
     rows = manifest(tmp_path)
-    assert catalog.read_manifest(tmp_path) == rows
+    assert tables.read_manifest(tmp_path) == rows
 
 
 @pytest.mark.parametrize(
@@ -206,23 +206,23 @@ def test_a_damaged_manifest_is_refused_by_name_and_line(old, new, tmp_path):
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(DataError, match=r"manifest\.csv") as error:
-        catalog.read_manifest(tmp_path)
+        tables.read_manifest(tmp_path)
     assert "scan" in str(error.value) or "line" in str(error.value)
 
 
 def test_a_missing_or_binary_manifest_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such file.*scan"):
-        catalog.read_manifest(tmp_path)
+        tables.read_manifest(tmp_path)
     (tmp_path / "manifest.csv").write_bytes(bytes(range(256)))
     with pytest.raises(DataError, match="cannot be read"):
-        catalog.read_manifest(tmp_path)
+        tables.read_manifest(tmp_path)
 
 
 def test_a_split_is_read_with_care(tmp_path):
     rows = manifest(tmp_path)
     parts = {row.id: part for row, part in zip(rows, ("train", "test", "validation"), strict=False)}
     tables.write_split(tmp_path, parts)
-    assert catalog.read_split(tmp_path) == parts
+    assert tables.read_split(tmp_path) == parts
     for key, part, message in (
         (rows[0].id, "training", "part must be"),
         ("gone.mp4", "train", "no usable video"),
@@ -230,4 +230,4 @@ def test_a_split_is_read_with_care(tmp_path):
     ):
         tables.write_split(tmp_path, {**parts, key: part})
         with pytest.raises(DataError, match=f"split.csv, line .*{message}"):
-            catalog.read_split(tmp_path)
+            tables.read_split(tmp_path)

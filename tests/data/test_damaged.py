@@ -4,7 +4,7 @@ import damage
 import numpy as np
 import pytest
 
-from keras_attn.data import catalog
+from keras_attn.data import tables
 from keras_attn.data.audit import scan
 
 
@@ -18,7 +18,7 @@ def scanned(made, tmp_path_factory):
     """The summary and the rows of one scan over all damaged files."""
     place = tmp_path_factory.mktemp("damaged")
     summary = scan(damage.write(place / "videos", made), place / "data", workers=2, seconds=20)
-    return summary, {row.id: row for row in catalog.read_manifest(place / "data")}, place
+    return summary, {row.id: row for row in tables.read_manifest(place / "data")}, place
 
 
 def test_there_are_enough_kinds(made):
@@ -85,7 +85,7 @@ def test_many_random_flips_are_survived(sources, folder, tmp_path):
         files[f"Bad/{number}-{name}"] = bytes(content)
     summary = scan(folder(files), tmp_path / "data", workers=2, seconds=20)
     assert summary.found == 61 == summary.usable + sum(summary.unusable.values())
-    rows = catalog.read_manifest(tmp_path / "data")
+    rows = tables.read_manifest(tmp_path / "data")
     short = [row for row in rows if row.usable and row.frames < damage.FRAMES]
     assert not short
 

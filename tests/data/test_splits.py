@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from keras_attn.data import catalog, tables
+from keras_attn.data import tables
 from keras_attn.data.splits import assign, split
 from keras_attn.data.tables import Row
 from keras_attn.errors import DataError, UsageError
@@ -50,7 +50,7 @@ def parts_of(rows, parts, key):
 def test_groups_stay_together_and_every_part_has_every_class(seed, shape, data):
     rows = rows_of(*shape)
     summary = split(data(rows), seed=seed)
-    parts = catalog.read_split(data(rows))
+    parts = tables.read_split(data(rows))
     assert set(parts) == {one.id for one in rows}
     assert all(len(some) == 1 for some in parts_of(rows, parts, lambda r: r.group).values())
     in_part = parts_of(rows, parts, lambda r: r.labels)
@@ -74,7 +74,7 @@ def test_equal_contents_stay_together_across_groups_and_classes(data):
     rows += [row("A", 12, 2), row("C", 0, 1, "twin"), row("C", 0, 2, "twin")]
     for seed in range(6):
         split(data(rows), seed=seed)
-        parts = catalog.read_split(data(rows))
+        parts = tables.read_split(data(rows))
         assert all(len(some) == 1 for some in parts_of(rows, parts, lambda r: r.sha256).values())
         assert parts[rows[-3].id] == parts[rows[-6].id]  # by way of group 12 of class A
 
@@ -83,7 +83,7 @@ def test_equal_contents_stay_together_across_groups_and_classes(data):
 def test_folds_are_even_and_keep_groups(folds, data):
     rows = rows_of(4, 10, 3)
     summary = split(data(rows), folds=folds)
-    parts = catalog.read_split(data(rows))
+    parts = tables.read_split(data(rows))
     assert set(parts.values()) == {str(fold) for fold in range(folds)}
     assert all(len(some) == 1 for some in parts_of(rows, parts, lambda r: r.group).values())
     assert max(summary.videos.values()) - min(summary.videos.values()) <= len(rows) // 10
@@ -96,23 +96,25 @@ def test_a_split_by_clip_of_grouped_clips_is_refused(data):
         split(data(rows), level="clip")
     assert not (data(rows) / "split.csv").exists()
     summary = split(data(rows), level="clip", force=True)
-    assert any("groups are in more than one part" in line for line in summary.problems)
+    assert any("groups are in more than one part" in line for line in summary.notes)
+    assert summary.problems == ()  # it was asked for
 
 
 def test_clips_without_groups_are_split_by_clip_and_told(data):
     rows = [row(label, 0, clip) for label in "AB" for clip in range(20)]
     summary = split(data(rows))
     assert summary.videos == {"train": 28, "validation": 6, "test": 6}
-    assert any("40 videos carry no group" in line for line in summary.problems)
+    assert any("40 videos carry no group" in line for line in summary.notes)
+    assert any("40 videos carry no group" in line for line in summary.lines())
+    assert summary.problems == () and summary.as_dict()["notes"] == summary.notes
 
 
 def test_a_class_with_too_few_groups_is_named(data):
     rows = [*rows_of(), row("D", 1, 1), row("D", 1, 2)]
     summary = split(data(rows))
-    assert [line for line in summary.problems if "'D'" in line] == [
-        f"{part} has no video of class 'D': it has too few groups, or none at all"
-        for part in ("validation", "test")
-    ]
+    for part, lines in (("validation", summary.notes), ("test", summary.problems)):
+        expected = f"{part} has no video of class 'D': it has too few groups, or none at all"
+        assert list(lines) == [expected]
 
 
 def test_a_part_of_share_zero_stays_empty(data):
@@ -137,6 +139,33 @@ def test_a_part_of_share_zero_stays_empty(data):
 def test_arguments_that_cannot_work_are_refused(arguments, data):
     with pytest.raises(UsageError):
         split(data(rows_of()), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation": 0.2}, "validation is for official lists"),
+        ({"validation": 0.2, "folds": 3}, "with folds there is no validation part"),
+        ({"number": 2}, "number is that of the official lists"),
+        ({"number": 3, "folds": 3}, "number is that of the official lists"),
+        ({"level": "clip", "force": True, "official": "lists"}, "level clip does nothing"),
+        ({"fractions": (0.5, 0.2, 0.3), "folds": 3}, "fractions: not with"),
+        ({"fractions": (0.5, 0.2, 0.3), "official": "lists"}, "fractions: not with"),
+    ],
+)
+def test_arguments_that_would_do_nothing_are_refused(arguments, message, data):
+    place = data(rows_of())
+    with pytest.raises(UsageError, match=message):
+        split(place, **arguments)
+    assert not (place / "split.csv").exists()
+
+
+def test_official_lists_that_tear_a_group_are_a_problem(data, tmp_path):
+    rows = rows_of(2, 3, 2)
+    train = [one.id for one in rows if not one.id.endswith("_c01.mp4")]
+    test = [one.id for one in rows if one.id not in train]
+    summary = split(data(rows), official=official(tmp_path, train, test, 1))
+    assert summary.problems == ("6 groups are in more than one part, the first is A_g01",)
 
 
 def test_one_class_is_not_enough(data):
@@ -165,15 +194,15 @@ def test_official_lists_match_whatever_extension_and_spelling(data, tmp_path):
         ["HandstandPushups/v_HandStandPushups_g02_c01.avi", "Archery/v_Archery_g01_c01.avi"],
     )
     summary = split(data(rows), official=folder, number=2)
-    assert catalog.read_split(tmp_path) == {
+    assert tables.read_split(tmp_path) == {
         rows[0].id: "train",
         rows[1].id: "test",
         rows[2].id: "test",
     }
     assert summary.unassigned == (rows[3].id,) and summary.not_found == 1
     assert sum(summary.videos.values()) + len(summary.unassigned) == summary.usable
-    assert any("1 videos are in none of the lists" in line for line in summary.problems)
-    assert any("1 videos of the official lists are not here" in line for line in summary.problems)
+    assert any("1 videos are in none of the lists" in line for line in summary.notes)
+    assert any("1 videos of the official lists are not here" in line for line in summary.notes)
 
 
 def test_official_training_videos_may_be_held_out_by_group(data, tmp_path):
@@ -181,7 +210,7 @@ def test_official_training_videos_may_be_held_out_by_group(data, tmp_path):
     test = [one.id for one in rows if "_g01_" in one.id]
     folder = official(tmp_path, [one.id for one in rows if one.id not in test], test, 1)
     summary = split(data(rows), official=folder, validation=0.2)
-    parts = catalog.read_split(tmp_path)
+    parts = tables.read_split(tmp_path)
     assert {key for key, part in parts.items() if part == "test"} == set(test)
     assert all(len(some) == 1 for some in parts_of(rows, parts, lambda r: r.group).values())
     assert summary.groups["validation"] >= 3
