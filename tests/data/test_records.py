@@ -17,7 +17,6 @@ from keras_attn import files
 from keras_attn.data import records, tables
 from keras_attn.data.audit import scan
 from keras_attn.data.decode import read_frames
-from keras_attn.data.record_index import check_contents
 from keras_attn.data.records import prepare, read_index
 from keras_attn.errors import DataError, UsageError, UserError
 
@@ -138,37 +137,6 @@ def test_two_processes_do_not_prepare_the_same_folder(data):
     assert prepare(data).kept == 6
 
 
-def test_contents_are_held_against_the_index(data):
-    prepare(data)
-    found = read_index(data)
-    check_contents(data, found)
-    path = Path(found[2].path)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"{path.name}: .*{found[2].id}.*prepare .*--data {data}"):
-        check_contents(data, read_index(data))
-    check_contents(data, [one for one in found if one is not found[2]])
-
-
-def test_the_reader_names_missing_and_damaged_records(data):
-    with pytest.raises(DataError, match="index.csv: no such file.*keras-attn prepare"):
-        read_index(data)
-    prepare(data)
-    path = sorted((data / "records").glob("*.record"))[0]
-    content = path.read_bytes()
-    path.write_bytes(content[:-1])
-    with pytest.raises(DataError, match="1 of 6 usable videos.*v_Jump_g01_c00"):
-        read_index(data)
-    path.unlink()
-    with pytest.raises(DataError, match="1 of 6 usable videos.*v_Jump_g01_c00"):
-        read_index(data)
-    index = data / "records" / "index.csv"
-    index.write_text("".join(index.read_text().splitlines(keepends=True)[:-2]))
-    with pytest.raises(DataError, match="3 of 6 usable videos"):
-        read_index(data)
-
-
 def test_other_settings_are_refused_with_the_difference(data):
     prepare(data, short_side=32)
     with pytest.raises(UsageError, match="short_side is 32, expected 40.*remove that folder"):
@@ -212,15 +180,6 @@ def test_a_new_class_changes_labels_and_so_the_records(data, two_classes, source
     assert prepare(data).written == 7
     for one in read_index(data):
         assert parse(one.path)[0]["clip/label/index"] == one.label
-
-
-def test_several_labels_are_kept_but_not_read_as_one(data):
-    rows = tables.read_manifest(data)
-    both = tables.dataclasses.replace(rows[0], labels="Jump|Run")
-    tables.write_manifest(data, [both, *rows[1:]])
-    assert prepare(data).written == 6
-    with pytest.raises(DataError, match="1 videos have several labels, the first is"):
-        read_index(data)
 
 
 def test_a_full_disk_is_told_and_leaves_whole_records_only(data, monkeypatch):
