@@ -37,14 +37,22 @@ def check(request):
     return info, []
 
 
+_RGB = {"format": "rgb24"}
+# JPEG files are read as BT.601 in full range, whatever the video was: HD video is BT.709.
+_JPEG_COLOURS = {
+    "format": "yuvj420p",
+    "dst_colorspace": "ITU601",
+    "dst_color_range": "JPEG",
+}
+
+
 def jpeg(request):
     """Every frame as a JPEG of the size asked for."""
     encoder, pictures, total = None, [], 0
     info, frames = _open(request)
     for number, frame in enumerate(frames):
-        picture = _resized(frame, request["short_side"], info)
+        picture = _resized(frame, request["short_side"], info, **_JPEG_COLOURS)
         encoder = encoder or _jpeg_encoder(picture, request["quality"])
-        picture = picture.reformat(format="yuvj420p", dst_color_range="JPEG")
         picture.pts, picture.time_base = number, encoder.time_base
         data = b"".join(bytes(packet) for packet in encoder.encode(picture))
         total += len(data)
@@ -63,7 +71,7 @@ def frames(request):
     pictures = []
     info, decoded = _open(request)
     for frame in decoded:
-        data = _resized(frame, request["short_side"], info).to_ndarray().tobytes()
+        data = _resized(frame, request["short_side"], info, **_RGB).to_ndarray().tobytes()
         fit = request["max_bytes"] // len(data)
         if len(pictures) == fit:
             time = f" ({fit / info['fps'] / 60:.1f} minutes)" if info["fps"] else ""
@@ -152,8 +160,8 @@ def _upright(frame):
     return (frame.height, frame.width) if turned else (frame.width, frame.height)
 
 
-def _resized(frame, short_side, info):
-    """The upright frame in RGB, its short side `short_side` but never enlarged.
+def _resized(frame, short_side, info, **colours):
+    """The upright frame in `colours`, its short side `short_side` but never enlarged.
 
     All frames get the size of the first, also where a video changes its size midway.
     """
@@ -162,12 +170,11 @@ def _resized(frame, short_side, info):
     turns = round(frame.rotation / 90) % 4
     stored = (height, width) if turns % 2 else (width, height)
     info["stored_width"], info["stored_height"] = width, height
-    picture = frame.reformat(*stored, format="rgb24", interpolation="BILINEAR")
     if not turns:
-        return picture
-    return av.VideoFrame.from_ndarray(
-        np.ascontiguousarray(np.rot90(picture.to_ndarray(), turns)), format="rgb24"
-    )
+        return frame.reformat(*stored, interpolation="BILINEAR", **colours)
+    picture = frame.reformat(*stored, interpolation="BILINEAR", **_RGB).to_ndarray()
+    turned = np.ascontiguousarray(np.rot90(picture, turns))
+    return av.VideoFrame.from_ndarray(turned, format="rgb24").reformat(**colours)
 
 
 def _jpeg_encoder(picture, quality):

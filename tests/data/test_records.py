@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import damage
 import numpy as np
 import pytest
@@ -89,6 +90,29 @@ def test_colours_are_right_and_quality_counts(folder, tmp_path):
     assert np.abs(decoded.astype(int) - frames).max() <= 4
     scan(root, tmp_path / "coarse")
     assert prepare(tmp_path / "coarse", quality=20).bytes < prepare(tmp_path / "fine").bytes
+
+
+@pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, as HD video, and BT.601
+def test_records_and_predictions_see_the_same_colours(folder, tmp_path, colorspace):
+    colours = np.array([[220, 30, 40], [30, 200, 60], [40, 60, 210]], "uint8")
+    frame = np.repeat(np.repeat(colours[None], 32, 1), 64, 0)
+    path = folder({"A/x.mp4": b"", "B/y.mp4": b""}) / "A" / "x.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.codec_context.colorspace = colorspace
+        for _ in range(4):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace=colorspace)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    scan(path.parents[1], tmp_path / "data")
+    prepare(tmp_path / "data", short_side=32)
+    _, decoded = parse(read_index(tmp_path / "data")[0].path)
+    frames, _ = read_frames(path, 32)
+    for video in (decoded, frames):
+        found = video[2, 16, [8, 24, 40]].astype(int)
+        assert np.abs(found - colours).max() <= 6, found
 
 
 def test_records_do_not_depend_on_the_number_of_workers(data):
