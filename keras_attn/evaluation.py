@@ -65,7 +65,7 @@ def evaluate(run, *, data=None, part: str = "test", examples: int = 4, progress=
         require("cv2", "drawing the report's pictures (none with examples=0)")
     run = runs.open_run(run)
     recognizer = load_recognizer(run.path)
-    source = open_source(data or run.facts["data"], run.recipe, run.facts["fold"])
+    source = open_source(data or run.facts["data"], run.recipe, run.facts["fold"], read=(part,))
     _check_source(run, source, part)
     videos = source.parts[part]
     answers = []

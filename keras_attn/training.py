@@ -39,7 +39,7 @@ def train(
     """
     recipe = _resolve(recipe)
     _fix_randomness(recipe.seed)
-    source = open_source(data, recipe, fold)
+    source = open_source(data, recipe, fold, read=("train", "validation"))
     _check_parts(recipe, source)
     recipe, facts = _facts(recipe, source)
     run = runs.prepare(workdir, recipe, facts, resume)
