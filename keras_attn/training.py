@@ -2,7 +2,6 @@
 
 import dataclasses
 import resource
-import sys
 from pathlib import Path
 
 import keras
@@ -173,7 +172,7 @@ def _finish(run, source, model, position):
         "history": position.history,
         "seconds": round(position.seconds, 1),
         "parameters": model.count_params(),
-        "peak_memory_gib": round(_peak_memory(), 2),
+        "peak_memory_gib": round(peak_memory(), 2),
     }
     write_json(run.results, results)
 
@@ -194,7 +193,14 @@ def _fill(backbone, source):
         )
 
 
-def _peak_memory():
-    """Largest resident memory of this process so far, GiB."""
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (2**30 if sys.platform == "darwin" else 2**20)  # bytes there, KiB elsewhere
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, GiB.
+
+    Linux counts in `ru_maxrss` what the parent had when it started the process, so its own count of
+    the process is read where there is one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20  # kB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS: bytes

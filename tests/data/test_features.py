@@ -182,11 +182,12 @@ def test_the_remedy_is_the_whole_command_with_the_weights_that_are_there(store):
 
 
 LARGER_THAN_MEMORY = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 import keras, numpy as np
 from keras_attn.data import pipeline
 from keras_attn.data.pipeline import Video
 from keras_attn.models import StructuredAttentionLSTM
+from keras_attn.training import peak_memory
 
 folder, frames, shape = pathlib.Path(sys.argv[1]), 5000, (8, 8, 1024)
 header = {"descr": "<f2", "fortran_order": False, "shape": (frames, *shape)}
@@ -204,8 +205,8 @@ index = pipeline.clip_index(videos * 4, 16, 1)
 batches = pipeline.batches(index, pipeline.read_features(16, shape), 16, seed=0)
 for _, (inputs, labels) in zip(range(40), batches):
     logs = model.train_on_batch(inputs, labels, return_dict=True)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-found = {"size": size / 2**30, "peak": peak, "loss": float(logs["loss"]), "clips": len(index)}
+found = {"size": size / 2**30, "peak": peak_memory(), "clips": len(index)}
+found["loss"] = float(logs["loss"])
 print(json.dumps(found))
 """
 
