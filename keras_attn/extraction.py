@@ -105,9 +105,13 @@ def maps(model, path, size, batch_size):
     """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut,
     because a model is compiled again for each size of a batch."""
     encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))
+
+    def read(jpeg):
+        return pipeline.picture(jpeg, size)
+
     dataset = (
         tf.data.Dataset.from_tensor_slices(encoded)
-        .map(lambda jpeg: pipeline.picture(jpeg, size), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(2)
     )
