@@ -134,13 +134,13 @@ def _scores(classes, videos, answers) -> Scores:
 
 
 def _examples(recognizer, source: Source, scores: Scores, part, count):
-    """Pictures of the surest right and the surest wrong answers; none when frames are not there."""
+    """Pictures of the surest right and the surest wrong answers, and what to say of them."""
     if not count:
-        return [], []
+        return [], [], []
     try:
         paths = {record.id: record.path for record in records.read_index(source.data)}
-    except DataError:
-        return [], []
+    except DataError as error:
+        return [], [], [f"No pictures, because the frames of the videos are not there: {error}"]
     videos = {video.id: video for video in source.parts[part]}
     right = scores.predicted == scores.labels
     sureness = scores.probabilities[np.arange(len(right)), scores.predicted]
@@ -149,7 +149,7 @@ def _examples(recognizer, source: Source, scores: Scores, part, count):
     def pictures(rows):
         return [_example(recognizer, source, videos, paths, scores, row) for row in rows[:count]]
 
-    return pictures(order[right[order]]), pictures(order[~right[order]])
+    return pictures(order[right[order]]), pictures(order[~right[order]]), []
 
 
 def _example(recognizer, source, videos, paths, scores, row):
@@ -166,7 +166,7 @@ def _example(recognizer, source, videos, paths, scores, row):
     return Example(title, video.id, overlays.jpeg_data_uri(picture))
 
 
-def _report(run, source: Source, evaluation, best, worst) -> Report:
+def _report(run, source: Source, evaluation, best, worst, remarks) -> Report:
     results = run.read_results()
     recipe = runs.flat(run.facts["recipe"])
     parts = [{"part": name, "videos": len(videos)} for name, videos in source.parts.items()]
@@ -178,7 +178,7 @@ def _report(run, source: Source, evaluation, best, worst) -> Report:
         title=f"{run.path.resolve().name}: {evaluation.part}",
         subtitle=f"{run.facts['recipe']['model']}, {len(run.classes)} classes, "
         f"{len(rows)} files found",
-        notes=_notes(run, source),
+        notes=[*_notes(run, source), *remarks],
         metrics=evaluation.summary,
         data=accounting,
         history=results["history"],

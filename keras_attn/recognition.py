@@ -4,8 +4,9 @@
     -> windows (B, W, n, h, w, C) -> the model -> clip probabilities (B, W, K)
     -> mean over the clips (Quan et al. 2020, eq. 13) and votes (eq. 14-15)
 
-A backbone sees each frame once, however many windows hold it. T is any length from 1 on; long
-requests pass in pieces, so that memory is bounded and the answer does not depend on the pieces.
+A backbone sees each frame once, however many windows hold it. T is any length from 1 on; frames and
+windows pass in pieces, on which the answer does not depend, so that besides the request only the
+features of its frames are held (InceptionV3: 512 KiB a frame).
 """
 
 import warnings

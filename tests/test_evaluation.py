@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_the_report_holds_names_numbers_and_pictures(run):
     assert metrics["metrics"]["correct"] == found.summary.correct
     assert f"{found.summary.correct} of {found.summary.videos} videos right" in found.lines()[0]
     assert json.loads(json.dumps(found.as_dict()))["confusion"]
+
+
+def test_a_report_without_frames_says_why_it_has_no_pictures(run, monkeypatch):
+    def read_index(data):
+        raise DataError("records: gone")
+
+    monkeypatch.setattr(evaluation, "records", SimpleNamespace(read_index=read_index))
+    page = evaluate(run, examples=2).report.read_text(encoding="utf-8")
+    assert "No pictures, because the frames" in page and "records: gone" in page
+    assert "data:image/jpeg" not in page
 
 
 def test_the_data_table_adds_up(run, tiny_data):

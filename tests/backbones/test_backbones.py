@@ -3,12 +3,14 @@
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, JIT, assert_close, check_layer
+from checks import BACKEND, JIT, assert_close, check_layer, gradient
+from keras import ops
 
 from keras_attn import backbones
 from keras_attn.backbones import BACKBONES, build_backbone, features_input, imagenet, weights_hash
 from keras_attn.backbones.tiny import AppendMoments
 from keras_attn.errors import UserError
+from keras_attn.layers import PerFrame
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,23 @@ def test_moments(rng):
         assert_close(outputs[b, i, j, 8:], images[b, i, j] * (j / 2 - 1))
     assert_close(outputs[..., :4], images)
     check_layer(AppendMoments(), images)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start")
+def test_gradient_through_frames_and_moments_equals_central_differences(rng):
+    layer = PerFrame(AppendMoments(dtype="float64"), dtype="float64")
+    video = rng.random((2, 3, 4, 5, 2))
+
+    def total(x):
+        return ops.sum(layer(x) ** 3)
+
+    actual = gradient(total, video)
+    for index in [(0, 0, 0, 4, 1), (1, 2, 3, 0, 0), (0, 1, 2, 2, 1)]:
+        moved = [video.copy(), video.copy()]
+        moved[0][index] += 1e-5
+        moved[1][index] -= 1e-5
+        expected = (float(total(moved[0])) - float(total(moved[1]))) / 2e-5
+        np.testing.assert_allclose(actual[index], expected, rtol=1e-6, atol=1e-9)
 
 
 def test_features_input():
