@@ -173,6 +173,7 @@ def load_recognizer(path) -> Recognizer:
 def _load_model(path):
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its arguments, which were told when it was trained
             # Keras only warns when it leaves layers with random weights.
             warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
             return keras.models.load_model(path, compile=False)

@@ -1,5 +1,7 @@
 """What the models share: outputs with names, an objective with names, two kinds of input."""
 
+import warnings
+
 import keras
 from keras import ops
 
@@ -51,7 +53,9 @@ def swap_input(model, backbone, input_shape, backbone_weights=None):
     Raises `ValueError` when the two differ in more than their input.
     """
     config = {**model.get_config(), "backbone": backbone, "input_shape": input_shape}
-    swapped = type(model)(**config, backbone_weights=backbone_weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the arguments: they were told when `model` was built
+        swapped = type(model)(**config, backbone_weights=backbone_weights)
     same_backbone = model.get_config()["backbone"] == backbone
     own = set() if same_backbone and backbone_weights is None else {"backbone"}
     sources, targets = (
