@@ -23,8 +23,6 @@ class DataError(UserError):
 
 _INSTALL = {
     "cv2": "pip install opencv-contrib-python-headless (any OpenCV wheel serves, one only)",
-    "tensorboard": 'pip install "keras_attn[tensorboard]"',
-    "sklearn": 'pip install "keras_attn[dev]"',
 }
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.data.decode import read_frames
-from keras_attn.errors import UsageError, UserError
-from keras_attn.overlays import write_overlay
+from keras_attn.overlays import check_out, write_overlay
 from keras_attn.prediction import TrainedModel, open_model, ranking
 
 
@@ -30,7 +29,7 @@ def explain(video, model, out) -> Explanation:
     at each frame. `model` is a run folder, a SavedModel folder or what `open_model` returned.
     Raises `DataError` when the video cannot be read, `UsageError` for another kind of `out`.
     """
-    _check_out(Path(out))  # said before the work, not after it
+    check_out(out)  # said before the work, not after it
     model = model if isinstance(model, TrainedModel) else open_model(model)
     frames, info = read_frames(video, short_side=model.short_side)
     answer = {key: value.numpy()[0] for key, value in model.answer(frames[None]).items()}
@@ -47,12 +46,3 @@ def explain(video, model, out) -> Explanation:
         title=f"{model.classes[best]} {probability:.2f} - {Path(video).name}",
     )
     return Explanation(Path(out), str(video), model.classes[best], probability, len(frames))
-
-
-def _check_out(out):
-    if out.suffix.lower() != ".mp4":
-        raise UsageError(f"{out}: an overlay is an MP4 file; give a path that ends in .mp4")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written there ({error}); give another path") from None

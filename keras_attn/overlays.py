@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn import files, timeline
-from keras_attn.errors import UserError, require
+from keras_attn.errors import UsageError, UserError, require
 
 SCALE = 4.0  # times the uniform weight at the bright end; ours
 _WIDTH = 960
@@ -74,6 +74,18 @@ def jpeg_data_uri(picture: np.ndarray, quality: int = 85) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
+def check_out(path) -> None:
+    """Raise `UsageError` for a path that `write_overlay` does not take, `UserError` for a folder
+    that cannot be made."""
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise UsageError(f"{path}: an overlay is an MP4 file; give a path that ends in .mp4")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written there ({error}); give another path") from None
+
+
 def write_overlay(
     path,
     frames: np.ndarray,
@@ -92,8 +104,7 @@ def write_overlay(
     Raises `UserError` when the lengths differ, or the path or `fps` cannot serve.
     """
     path = Path(path)
-    if path.suffix.lower() != ".mp4":
-        raise UserError(f"{path}: an overlay is an MP4 file; give a path that ends in .mp4")
+    check_out(path)
     if not 0 < fps <= 1000:
         raise UserError(f"{path}: fps must be more than 0 and at most 1000, got {fps}")
     frames = np.asarray(frames)
