@@ -18,6 +18,7 @@ class Backbone:
     size: int
     description: str
     preprocessing: str = "RGB, pixels / 127.5 - 1"  # a layer of the model that `build` gives
+    per_frame: bool = True  # False: it sees the frames of a clip together
 
 
 def load_weights_file(model, path, name, expected):

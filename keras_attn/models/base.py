@@ -5,6 +5,8 @@ import warnings
 import keras
 from keras import ops
 
+from keras_attn.backbones import BACKBONES
+
 
 class VideoClassifier(keras.Model):
     """A functional model from a video, or its features, to a dict of named float32 tensors.
@@ -21,6 +23,8 @@ class VideoClassifier(keras.Model):
         outputs = {name: ops.cast(tensor, "float32") for name, tensor in outputs.items()}
         super().__init__(inputs, outputs, **kwargs)
         self.term_means = [keras.metrics.Mean(name=name) for name in loss_term_names]
+
+    # === Objective ===
 
     def supervised(self, labels, outputs, sample_weight=None):
         """What the compiled loss sees: labels, logits and, if any, sample weights."""
@@ -42,35 +46,83 @@ class VideoClassifier(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
+    # === Answers ===
 
-def swap_input(model, backbone, input_shape, backbone_weights=None):
-    """The same model with another kind of input: cached features, or frames and a backbone.
+    def step_probabilities(self, outputs):
+        """The decision at each frame, `(B, T, K)`: the clip's own where a model has no others."""
+        probabilities = ops.softmax(ops.convert_to_tensor(outputs["logits"]))
+        when = self.explain(outputs)["when"]
+        return ops.ones_like(when)[:, :, None] * probabilities[:, None]
+
+    def check_frames(self, frames):
+        """`ValueError` unless the model can answer for clips of `frames` frames."""
+
+    # === Input ===
+
+    @staticmethod
+    def input_arguments(backbone, cached):
+        """Constructor arguments for frames and the backbone of that name, or its cached output."""
+        return {"backbone": None if cached else backbone}
+
+    @staticmethod
+    def endpoint(backbone, arguments):
+        """The output of the backbone of that name that a model built with `arguments` reads."""
+        return BACKBONES[backbone].endpoint
+
+    @property
+    def image_network(self):
+        """The backbone of a model that takes frames."""
+        layer = self.get_layer("backbone")
+        return getattr(layer, "layer", layer)
+
+    @property
+    def per_frame(self):
+        """Whether the backbone sees each frame by itself, so that its output can be cached."""
+        return BACKBONES[self.get_config()["backbone"]].per_frame
+
+
+def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None):
+    """The same model with another kind of input: frames and a backbone, or its cached output.
 
     `backbone` and `input_shape` are those of the model's constructor. All weights outside the
-    layer "backbone" are copied by layer name; that layer starts from `backbone_weights`, or, if
-    both models have the same backbone and no weights are given, from the model's own.
+    backbone are copied; the backbone starts from `backbone_weights`, or, if both models have the
+    same backbone and no weights are given, from the model's own.
 
     Raises `ValueError` when the two differ in more than their input.
     """
-    config = {**model.get_config(), "backbone": backbone, "input_shape": input_shape}
+    old = model.get_config()
+    config = {**old, **model.input_arguments(backbone, cached), "input_shape": input_shape}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the arguments: they were told when `model` was built
         swapped = type(model)(**config, backbone_weights=backbone_weights)
-    same_backbone = model.get_config()["backbone"] == backbone
-    own = set() if same_backbone and backbone_weights is None else {"backbone"}
-    sources, targets = (
-        {layer.name: layer for layer in m.layers if layer.weights and layer.name not in own}
-        for m in (model, swapped)
-    )
-    if sources.keys() != targets.keys():
-        odd = ", ".join(sorted(sources.keys() ^ targets.keys()))
-        raise ValueError(f"the two models must have the same layers, but only one has: {odd}")
-    for name, target in targets.items():
-        values = sources[name].get_weights()
-        if [v.shape for v in values] != [tuple(w.shape) for w in target.weights]:
+    if _has_frames(model) and not cached and backbone == old["backbone"] and not backbone_weights:
+        swapped.image_network.set_weights(model.image_network.get_weights())
+    sources, targets = _own_weights(model), _own_weights(swapped)
+    if [w.name for w in sources] != [w.name for w in targets]:
+        odd = {_layer(w) for w in sources} ^ {_layer(w) for w in targets}
+        raise ValueError(
+            "the two models must have the same layers, but only one has: "
+            f"{', '.join(sorted(odd)) or 'some weights'}"
+        )
+    for source, target in zip(sources, targets, strict=True):
+        if source.shape != target.shape:
             raise ValueError(
                 f"input_shape={input_shape} with backbone={backbone!r} does not fit the weights of "
-                f"layer {name!r}: expected the map size and channels the model has now"
+                f"layer {_layer(target)!r}: expected the map size and channels the model has now"
             )
-        target.set_weights(values)
+        target.assign(source)
     return swapped
+
+
+def _has_frames(model):
+    return "video" in model.input
+
+
+def _own_weights(model):
+    """The weights outside the backbone, in the order of the graph."""
+    others = {id(w) for w in model.image_network.weights} if _has_frames(model) else set()
+    return [w for w in model.weights if id(w) not in others]
+
+
+def _layer(weight):
+    return weight.path.partition("/")[0]

@@ -42,7 +42,7 @@ def test_features_and_video_answer_alike(rng, tmp_path):
 
     model.get_layer("backbone").layer.save_weights(tmp_path / "tiny.weights.h5")
     file = tmp_path / "tiny.weights.h5"
-    back = _plain(swap_input(cached, "tiny", (3, 32, 48, 3), file))
+    back = _plain(swap_input(cached, "tiny", (3, 32, 48, 3), backbone_weights=file))
     assert_close(back.predict(video, verbose=0), expected)
     assert back.get_config() == model.get_config()
 
