@@ -25,7 +25,7 @@ ORDER = """
     losses
     layers layers.attended_lstm layers.per_frame
     backbones.spec backbones.imagenet backbones.tiny backbones
-    models.base
+    models.base models.steps
     models.structured_attention models
     data data.sampling
     data.worker data.damage

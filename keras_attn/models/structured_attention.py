@@ -41,6 +41,7 @@ from keras_attn.backbones import features_input
 from keras_attn.layers import AttendedLSTM
 from keras_attn.layers.attended_lstm import decay, lstm_decay
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.steps import clip_logits, supervise_steps
 
 # How the attention is penalised, by the names the results speak of; Quan et al., table 5.
 PENALTIES = {
@@ -102,7 +103,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         super().__init__(
             inputs,
             {
-                "logits": _clip_logits(ops.cast(step_logits, "float32")),
+                "logits": clip_logits(ops.cast(step_logits, "float32")),  # eq. (13)
                 "step_logits": step_logits,
                 "spatial_attention": weights,
             },
@@ -126,14 +127,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         )
 
     def supervised(self, labels, outputs, sample_weight=None):
-        steps = outputs["step_logits"]
-        # Keras takes the mean over clips and steps; weights of T make it a sum over the steps.
-        time = ops.cast(ops.shape(steps)[1], "float32")
-        step_weights = ops.zeros_like(steps[:, :, 0]) + time
-        if sample_weight is not None:
-            step_weights = step_weights * ops.cast(sample_weight, "float32")[:, None]
-        labels = ops.cast(labels, "int32")
-        return ops.zeros_like(steps[:, :, 0], dtype="int32") + labels[:, None], steps, step_weights
+        return supervise_steps(labels, outputs["step_logits"], sample_weight)
 
     def loss_terms(self, labels, outputs):
         penalty = PENALTIES[self.config["attention"]]
@@ -182,14 +176,6 @@ def _classifier(num_classes, logit_tanh, weight_decay):
         kernel_regularizer=decay(weight_decay),
         name="classifier",
     )
-
-
-def _clip_logits(step_logits):
-    """log(mean_t softmax(step_logits)), eq. (13), which no saturated step turns into log(0)."""
-    log_probabilities = ops.log_softmax(step_logits)
-    peak = ops.max(log_probabilities, axis=1, keepdims=True)
-    mean = ops.mean(ops.exp(log_probabilities - peak), axis=1)
-    return ops.log(mean) + ops.squeeze(peak, axis=1)
 
 
 def _check_arguments(num_classes, input_shape, units, dropout):
