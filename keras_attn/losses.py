@@ -62,9 +62,14 @@ def _checked(name, tensor, *layouts):
     return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
 
 
-def _check_positions(name, found, expected):
+def _check_axis(name, axis, found, expected):
     if None not in (found, expected) and found != expected:
-        raise ValueError(f"{name} must have the n={expected} positions of weights, got {found}")
+        raise ValueError(f"{name} must have {axis}={expected} as weights have, got {found}")
+
+
+def _check_frames(frames, positions):
+    if frames < 1 or positions % frames:
+        raise ValueError(f"frames must divide the n={positions} positions, got frames={frames}")
 
 
 def _root(x):
@@ -179,7 +184,7 @@ def interaction(features, weights, reduction="relative"):
     """
     features = _checked("features", features, "(B, n, C)")
     weights = _checked("weights", weights, "(B, n, m)")
-    _check_positions("features", features.shape[1], weights.shape[1])
+    _check_axis("features", "n", features.shape[1], weights.shape[1])
     if reduction not in ("relative", "sum", "mean"):
         raise ValueError(f"reduction must be relative, sum or mean, got {reduction!r}")
     if reduction == "relative":
@@ -218,11 +223,12 @@ def pyramid(level_weights, weights, frames=1, form="safe"):
     level_weights = _checked("level_weights", level_weights, "(B, N, n, m)")
     weights = _checked("weights", weights, "(B, n, m)")
     positions, outputs = weights.shape[1:]
-    _check_positions("level_weights", level_weights.shape[2], positions)
+    _check_axis("level_weights", "n", level_weights.shape[2], positions)
+    _check_axis("level_weights", "m", level_weights.shape[3], outputs)
     if form not in ("safe", "printed"):
         raise ValueError(f"form must be safe or printed, got {form!r}")
-    if isinstance(positions, int) and isinstance(frames, int) and positions % frames:
-        raise ValueError(f"frames must divide the n={positions} positions, got frames={frames}")
+    if isinstance(positions, int) and isinstance(frames, int):
+        _check_frames(frames, positions)
     if form == "printed":
         norm = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
         weights = weights / norm

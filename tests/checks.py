@@ -50,7 +50,7 @@ def gradient(function, x):
     return tape.gradient(value, x).numpy()
 
 
-def check_gradient(function, reference, x, error=1e-6):
+def check_gradient(function, reference, x):
     """The gradient of `function` at x is that of the NumPy `reference`, in float64."""
     x = x.astype("float64")
     expected = np.zeros_like(x)
@@ -61,7 +61,7 @@ def check_gradient(function, reference, x, error=1e-6):
         expected[index] += sign * reference(moved) / (2 * step)
     actual = gradient(function, x)
     assert actual.dtype == np.float64
-    assert np.abs(actual - expected).max() < error * np.abs(expected).max()
+    assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()
 
 
 def _sum_of_squares(outputs):
