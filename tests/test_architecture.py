@@ -23,8 +23,8 @@ ORDER = """
     interruption
     files
     losses
-    layers layers.attended_lstm layers.per_frame
-    backbones.spec backbones.imagenet backbones.tiny backbones
+    layers layers.adaptive_max_pool layers.attended_lstm layers.per_frame layers.pyramid_attention
+    backbones.pixels backbones.spec backbones.weights backbones.imagenet backbones.tiny backbones
     models.base models.steps
     models.structured_attention models
     data data.sampling
@@ -62,6 +62,7 @@ RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in l
 TENSORFLOW = {
     "data.pipeline",
     "data.records",
+    "data.sampling",
     "data.transforms",
     "console",
     "evaluation",

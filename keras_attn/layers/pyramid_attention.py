@@ -1,0 +1,121 @@
+"""Attention over the cells of all frames at once, from several levels of a network (Hu et al.)."""
+
+import functools
+import math
+
+import keras
+from keras import layers, ops
+
+# How the scores of the levels become one, U in eq. (3).
+FUSIONS = {"product": ops.multiply, "sum": ops.add, "max": ops.maximum}
+MODES = ("interaction", "shared")
+NORMS = ("l2", "l1")
+
+
+def unit_columns(weights):
+    """Weights over axis 1, divided by their l2 norm there.
+
+    They sum to one, so that the norm is at least one over the root of their number: never zero.
+    """
+    return weights / ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class PyramidAttention(layers.Layer):
+    """One map from the maps of all frames: each of its cells is a weighted sum of theirs.
+
+    Shapes: `[(B, T, h, w, C_1), ..., (B, T, h, w, C)] ->
+    (B, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m)`. The inputs are the N levels of a pyramid,
+    pooled to one size; the last is the one that is summed. The second output are the weights of
+    the cells of all frames for each of the m = h * w cells of the new map, which sum to one over
+    T, h and w; the third are those that each level alone would give. T may be unknown and differ
+    from call to call; h, w and the channels may not. The order of the frames plays no part.
+
+    Each level scores each of its cells for each cell of the new map by a kernel `(C_j, m)` and a
+    bias, eq. (2) and (13). The levels are joined by `fusion`, "product", "sum" or "max", a softmax
+    makes weights of them, eq. (3), which then sum the features, eq. (4): divided by their l2 norm
+    with `aggregate_norm="l2"`, so that r copies of every frame multiply the map by the root of r,
+    or as they are with "l1", a mean that copies do not change.
+
+    `mode="shared"` is what Hu et al. compare with in table 5: one score for a cell (m = 1), and
+    each cell of the new map is the weighted sum of that cell over the frames.
+
+    A bias shifts all scores of a softmax alike: with one level or the sum it has no effect. With
+    the product of levels, kernels and biases of zero would stay so, as all gradients are zero.
+    """
+
+    def __init__(self, fusion="product", mode="interaction", aggregate_norm="l2", **kwargs):
+        super().__init__(**kwargs)
+        _check_option("fusion", fusion, FUSIONS)
+        _check_option("mode", mode, MODES)
+        _check_option("aggregate_norm", aggregate_norm, NORMS)
+        self.fusion, self.mode, self.aggregate_norm = fusion, mode, aggregate_norm
+
+    def build(self, level_shapes):
+        _check_shapes(level_shapes)
+        self.scores = [
+            layers.Dense(
+                self._columns(level_shapes), dtype=self.dtype_policy, name=f"scores_{number}"
+            )
+            for number in range(1, len(level_shapes) + 1)
+        ]
+        for scores, shape in zip(self.scores, level_shapes, strict=True):
+            scores.build(shape)
+
+    def _columns(self, level_shapes):
+        return math.prod(level_shapes[-1][2:4]) if self.mode == "interaction" else 1
+
+    def call(self, levels):
+        features = levels[-1]
+        _, *cells, _ = ops.shape(features)  # T, h, w
+        scores = [
+            _rows(scores(level), cells) for scores, level in zip(self.scores, levels, strict=True)
+        ]
+        # Products and softmaxes lose too much in half precision.
+        scores = [ops.cast(s, keras.backend.result_type(s.dtype, "float32")) for s in scores]
+        level_weights = ops.softmax(ops.stack(scores, axis=1), axis=2)
+        weights = ops.softmax(functools.reduce(FUSIONS[self.fusion], scores), axis=1)  # eq. (3)
+        factors = unit_columns(weights) if self.aggregate_norm == "l2" else weights
+        aggregated = self._aggregate(features, ops.cast(factors, features.dtype), cells)
+        return (
+            aggregated,
+            ops.reshape(weights, (-1, *cells, weights.shape[-1])),
+            ops.reshape(level_weights, (-1, len(levels), *cells, weights.shape[-1])),
+        )
+
+    def _aggregate(self, features, factors, cells):
+        if self.mode == "shared":
+            return ops.sum(features * ops.reshape(factors, (-1, *cells, 1)), axis=1)
+        columns = ops.einsum("bnc,bnm->bmc", _rows(features, cells), factors)  # eq. (4)
+        return ops.reshape(columns, (-1, *features.shape[2:]))
+
+    def compute_output_shape(self, level_shapes):
+        batch, *cells, channels = level_shapes[-1]
+        columns = self._columns(level_shapes)
+        return (
+            (batch, *cells[1:], channels),
+            (batch, *cells, columns),
+            (batch, len(level_shapes), *cells, columns),
+        )
+
+
+def _rows(maps, cells):
+    """The cells of all frames in one axis: `(B, T, h, w, C) -> (B, n, C)`."""
+    return ops.reshape(maps, (-1, math.prod(cells), maps.shape[-1]))
+
+
+def _check_option(name, value, known):
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def _check_shapes(shapes):
+    if not isinstance(shapes, list) or any(len(shape) != 5 for shape in shapes):
+        raise ValueError(f"levels must be a list of maps (B, T, h, w, C), got shapes {shapes}")
+    if len({tuple(shape[1:4]) for shape in shapes}) > 1:
+        raise ValueError(
+            "levels must have the same T, h and w (larger maps are to be pooled to the size of the "
+            f"last), got shapes {shapes}"
+        )
+    if any(None in shape[2:] or 0 in shape[1:] for shape in shapes):
+        raise ValueError(f"levels must have h, w and C known and T at least 1, got shapes {shapes}")
