@@ -23,10 +23,14 @@ ORDER = """
     interruption
     files
     losses
-    layers layers.adaptive_max_pool layers.attended_lstm layers.per_frame layers.pyramid_attention
+    layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
+    layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
+    backbones.flownet_s
     backbones.pixels backbones.spec backbones.weights backbones.imagenet backbones.tiny backbones
     models.base models.steps
-    models.structured_attention models
+    models.structured_attention models.sta_cnn
+    models.flow_pretraining
+    models
     data data.sampling
     data.worker data.damage
     data.pool data.decode

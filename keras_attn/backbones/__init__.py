@@ -1,15 +1,25 @@
-"""Image networks that turn frames into feature maps: the literal table of them all."""
-
-import hashlib
+"""Image networks that turn frames into maps or vectors: the literal table of them all."""
 
 import keras
-import numpy as np
+from keras import layers
 
 from keras_attn.backbones import imagenet, tiny
-from keras_attn.backbones.spec import Backbone
-from keras_attn.layers import PerFrame
+from keras_attn.backbones.pixels import normalization
+from keras_attn.backbones.spec import Backbone, Endpoint
+from keras_attn.backbones.weights import flow_weights, load, weights_hash
+from keras_attn.layers import AdaptiveMaxPool, PerFrame
 
-__all__ = ["BACKBONES", "Backbone", "build_backbone", "features_input", "weights_hash"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Endpoint",
+    "backbone_tail",
+    "build_backbone",
+    "endpoint_channels",
+    "features_input",
+    "flow_weights",
+    "weights_hash",
+]
 
 BACKBONES = {
     backbone.name: backbone
@@ -17,41 +27,139 @@ BACKBONES = {
 }
 
 
-def build_backbone(name, size=None, weights=None):
-    """A `keras.Model` from frames to feature maps, with the preprocessing inside.
+def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
+    """A `keras.Model` from frames to one of the backbone's endpoints, preprocessing inside.
 
-    Shapes: `(b, H, W, 3) -> (b, h, w, C)`; pixels 0..255, RGB, float or uint8.
-    `size` is one number of pixels or (H, W); None means the backbone's own. `weights` is
-    "imagenet" (downloaded by Keras), the path of an HDF5 weights file, or None (random).
+    Shapes: `(b, H, W, channels) -> (b, h, w, C)` or `(b, D)`; for a backbone that sees whole clips
+    `(B, T, ...)` on both sides. Three channels are RGB; any other number is stacked flow, whose
+    first kernel is that of RGB averaged and repeated (`flow_weights`). Both are bytes from 0 to
+    255, as uint8 or float. `size` is one number of pixels or (H, W); None means the backbone's own.
+    `weights` is "imagenet" (downloaded by Keras), the path of an HDF5 weights file, or None
+    (random).
 
-    Raises `ValueError` for an unknown name and `UserError` for weights that cannot be loaded.
+    `endpoint` is a name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
+    joined by "+" are max-pooled to the cells of the last and concatenated along the channels.
+
+    Raises `ValueError` for what the backbone does not have and `UserError` for weights that cannot
+    be loaded.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
-    backbone = BACKBONES[name]
+    backbone, endpoints = _chosen(name, endpoint)
     size = backbone.size if size is None else size
     height, width = (size, size) if isinstance(size, int) else size
-    return backbone.build(height, width, weights)
+    if min(height, width) < backbone.smallest:
+        raise ValueError(
+            f"size must be at least {backbone.smallest} pixels for {name}, got {height}x{width}"
+        )
+    network = _network(backbone, height, width, channels, weights)
+    maps = [_tensor(network, backbone, at) for at in endpoints]
+    cut = keras.Model(network.input, _joined(maps, endpoints))
+    frames = keras.Input(network.input_shape[1:], name="frames")
+    # `call` puts the layers themselves into the model, under the names that weights files know.
+    return keras.Model(
+        frames, cut.call(normalization(backbone.pixels, channels)(frames)), name=name
+    )
 
 
-def weights_hash(model):
-    """SHA-256, in hex, of all weight values of a model in their order, as float32."""
-    digest = hashlib.sha256()
-    for values in model.get_weights():
-        digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
-    return digest.hexdigest()
+def endpoint_channels(name, endpoint=None):
+    """The number of channels of each of the names joined in `endpoint`."""
+    backbone, endpoints = _chosen(name, endpoint)
+    return tuple(backbone.endpoints[at].channels for at in endpoints)
 
 
-def features_input(backbone, input_shape, backbone_weights=None):
-    """A model's inputs and its features `(B, T, h, w, C)`, from a cache or from frames.
+def backbone_tail(name, endpoint, map_size, weights=None):
+    """A `keras.Model` of all that follows a map in the backbone, up to its last vector.
 
-    Without a backbone the input is `features` of `input_shape` (T, h, w, C); with the name of one
-    it is `video` of `input_shape` (T, H, W, 3), pixels 0..255, and the backbone runs on each frame
-    under the layer name "backbone". Returns `({name: input}, features)`.
+    Shapes: `(b, h, w, C) -> (b, D)`, with `map_size` (h, w). A map before activation is activated
+    first, since the activation is what follows. Where a backbone sees whole clips, the map is taken
+    for a clip of one frame. `weights` and errors are those of `build_backbone`.
+    """
+    backbone, endpoints = _chosen(name, endpoint)
+    if endpoint not in backbone.maps:
+        raise ValueError(
+            f"endpoint of {name} must be one of {', '.join(backbone.maps)}, got {endpoint!r}"
+        )
+    network = _network(backbone, backbone.size, backbone.size, 3, weights)
+    ends = [_tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
+    cut = keras.Model(*ends)
+    shape = (*map_size, ends[0].shape[-1])
+    frames = () if backbone.per_frame else (1,)
+    # A copy, so that the first part of the network is not kept.
+    tail = keras.models.clone_model(cut, input_tensors=keras.Input((*frames, *shape)))
+    if weights is not None:
+        tail.set_weights(cut.get_weights())
+    maps = x = keras.Input(shape, name="input_maps")
+    if not backbone.per_frame:
+        x = layers.Reshape((1, *shape), name="clip")(x)
+    x = tail.call(x)
+    if not backbone.per_frame:
+        x = layers.Reshape(x.shape[2:], name="vector")(x)
+    return keras.Model(maps, x, name=f"{name}_tail")
+
+
+def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
+    """A model's inputs and its features, from a cache or from frames.
+
+    Without a backbone the input is `features` of `input_shape` (T, h, w, C) or (T, D); with the
+    name of one it is `video` of `input_shape` (T, H, W, channels), bytes from 0 to 255, and the
+    backbone, as far as `endpoint`, runs on each frame, or on the clip, under the layer name
+    "backbone". Returns `({name: input}, features)`.
     """
     if backbone is None:
         features = keras.Input(input_shape, name="features")
         return {"features": features}, features
     video = keras.Input(input_shape, name="video")
-    image_model = build_backbone(backbone, tuple(input_shape[1:3]), backbone_weights)
-    return {"video": video}, PerFrame(image_model, name="backbone")(video)
+    _, *size, channels = input_shape
+    network = build_backbone(backbone, size, backbone_weights, endpoint, channels)
+    if BACKBONES[backbone].per_frame:
+        return {"video": video}, PerFrame(network, name="backbone")(video)
+    return {"video": video}, keras.Model(network.input, network.output, name="backbone")(video)
+
+
+def _chosen(name, endpoint):
+    if name not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
+    backbone = BACKBONES[name]
+    endpoints = (endpoint or backbone.endpoint).split("+")
+    known = backbone.endpoints if len(endpoints) == 1 else backbone.maps
+    if not set(known).issuperset(endpoints):
+        raise ValueError(
+            f"endpoint of {name} must be one of {', '.join(backbone.endpoints)}, or maps of these "
+            f"joined by '+', got {endpoint!r}"
+        )
+    return backbone, endpoints
+
+
+def _network(backbone, height, width, channels, weights):
+    network = backbone.network(height, width, channels)
+    if weights is None:
+        return network
+    if channels == 3:
+        load(network, backbone, weights)
+        return network
+    rgb = _network(backbone, height, width, 3, weights)
+    kernel, *rest = rgb.get_weights()
+    network.set_weights([flow_weights(kernel, channels), *rest])
+    return network
+
+
+def _tensor(network, backbone, name):
+    layer, _, side = backbone.endpoints[name]
+    if layer == "pooled":
+        return _pooled(network.output)
+    return getattr(network.get_layer(layer), side)
+
+
+def _pooled(maps):
+    pool = layers.GlobalAveragePooling2D(name="pooled")
+    return pool(maps) if len(maps.shape) == 4 else PerFrame(pool, name="pooled")(maps)
+
+
+def _joined(maps, names):
+    if len(maps) == 1:
+        return maps[0]
+    size = maps[-1].shape[-3:-1]
+    pooled = [
+        AdaptiveMaxPool(size, name=f"{name}_pooled")(x)
+        for x, name in zip(maps[:-1], names[:-1], strict=True)
+    ]
+    return layers.Concatenate(name="levels")([*pooled, maps[-1]])

@@ -1,58 +1,71 @@
-"""Backbones with published ImageNet weights, from `keras.applications`."""
+"""Backbones with published ImageNet weights, from `keras.applications`.
+
+Levels of a pyramid are maps before activation, except where the network has none: the blocks of
+InceptionV3 end in activated branches side by side.
+"""
 
 import functools
+import warnings
 
 import keras
 
-from keras_attn.backbones.spec import Backbone, load_weights_file
-from keras_attn.errors import UserError
+from keras_attn.backbones.pixels import SYMMETRIC
+from keras_attn.backbones.spec import Backbone, Endpoint
 
 
-def _build(name, application, endpoint, size, height, width, weights):
-    network = application(include_top=False, weights=None, input_shape=(height, width, 3))
-    if weights == "imagenet":
-        # Loaded at the published size: the file that Keras chooses depends on the size.
-        network.set_weights(_download(name, application, size).get_weights())
-    elif weights is not None:
-        expected = (
-            f"an HDF5 file (.weights.h5 or .h5) of keras.applications.{application.__name__}"
-            "(include_top=False)."
-        )
-        load_weights_file(network, weights, name, expected)
-    frames = keras.Input((height, width, 3), name="frames")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(frames)
-    maps = keras.Model(network.input, network.get_layer(endpoint).output, name="network")
-    return keras.Model(frames, maps(scaled), name=name)
+def _network(application, height, width, channels):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
+        return application(include_top=False, weights=None, input_shape=(height, width, channels))
 
 
-def _download(name, application, size):
-    try:
-        return application(include_top=False, weights="imagenet", input_shape=(size, size, 3))
-    except Exception as error:
-        # Keras reports a failed download as a bare Exception.
-        raise UserError(
-            f"Weights of the backbone {name!r}: the ImageNet weights could not be downloaded "
-            f"({error}). Without a connection, fetch the no-top file of keras.applications."
-            f"{application.__name__} elsewhere and give its path instead of 'imagenet'."
-        ) from error
-
-
-def _backbone(name, application, endpoint, size, description):
-    build = functools.partial(_build, name, application, endpoint, size)
-    return Backbone(name, build, endpoint, size, description)
+def _backbone(application, size, **facts):
+    # Downloaded at the published size: the file that Keras chooses depends on the size.
+    download = functools.partial(
+        application, include_top=False, weights="imagenet", input_shape=(size, size, 3)
+    )
+    return Backbone(
+        network=functools.partial(_network, application),
+        size=size,
+        download=download,
+        weights_file=(
+            "an HDF5 file (.weights.h5 or .h5) of keras.applications."
+            f"{application.__name__}(include_top=False)."
+        ),
+        **facts,
+    )
 
 
 INCEPTION_V3 = _backbone(
-    "inception_v3",
     keras.applications.InceptionV3,
-    "mixed10",
     299,
-    "InceptionV3, 8x8x2048 at 299 pixels: the network of Quan et al. 2020",
+    name="inception_v3",
+    endpoints={
+        "mixed2": Endpoint("mixed2", 288),
+        "mixed7": Endpoint("mixed7", 768),
+        "mixed10": Endpoint("mixed10", 2048),
+        "pooled": Endpoint("pooled", 2048),
+    },
+    endpoint="mixed10",
+    pyramid=("mixed2", "mixed7", "mixed10"),
+    smallest=75,
+    pixels=SYMMETRIC,
+    description="InceptionV3, 8x8x2048 at 299 pixels: the network of Quan et al. 2020",
 )
 MOBILENET_V2 = _backbone(
-    "mobilenet_v2",
     keras.applications.MobileNetV2,
-    "out_relu",
     224,
-    "MobileNetV2, 7x7x1280 at 224 pixels: small and fast on a CPU",
+    name="mobilenet_v2",
+    endpoints={
+        "block_12": Endpoint("block_12_add", 96),
+        "block_16": Endpoint("block_16_project_BN", 320),
+        "conv_1": Endpoint("Conv_1_bn", 1280),
+        "out_relu": Endpoint("out_relu", 1280),
+        "pooled": Endpoint("pooled", 1280),
+    },
+    endpoint="out_relu",
+    pyramid=("block_12", "block_16", "conv_1"),
+    smallest=32,
+    pixels=SYMMETRIC,
+    description="MobileNetV2, 7x7x1280 at 224 pixels: small and fast on a CPU",
 )

@@ -1,46 +1,49 @@
-"""What the table of backbones says about each, and how any of them reads a weights file."""
+"""What the table of backbones says about each."""
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
+from typing import NamedTuple
 
-from keras_attn.errors import UserError
+from keras_attn.backbones.pixels import PixelScale
+
+
+class Endpoint(NamedTuple):
+    """Where a network can be cut: the output, or the input, of the layer of that name."""
+
+    layer: str
+    channels: int
+    side: str = "output"
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """`build(height, width, weights)` gives the Keras model; `endpoint` is the layer whose output
-    it returns; `size` is the side in pixels that it was made for."""
+    """One entry of `BACKBONES`.
+
+    `network(height, width, channels)` gives a new `keras.Model` with random weights from normalised
+    frames, or from clips where `per_frame` is False, as far as the last endpoint. Where it ends in
+    a map, `build_backbone` adds a layer "pooled", the mean over the cells.
+    """
 
     name: str
-    build: Callable
-    endpoint: str
-    size: int
+    network: Callable
+    endpoints: dict[str, Endpoint]  # in the order of the network
+    endpoint: str  # the one taken by default: the last map, after activation
+    pyramid: tuple[str, ...]  # levels for paper 004, low to high; attention acts on the last
+    size: int  # side in pixels of the frames that it was made for
+    smallest: int  # side in pixels below which nothing would be left of a map
+    pixels: PixelScale
     description: str
-    preprocessing: str = "RGB, pixels / 127.5 - 1"  # a layer of the model that `build` gives
+    weights_file: str  # what a path given as weights must be
+    download: Callable | None = None  # gives the published model; None: there is none to download
+    vector: str = "pooled"  # the first endpoint without cells
     per_frame: bool = True  # False: it sees the frames of a clip together
 
+    @property
+    def maps(self):
+        """The endpoints that have cells."""
+        names = list(self.endpoints)
+        return names[: names.index(self.vector)]
 
-def load_weights_file(model, path, name, expected):
-    """Fill `model`, a part of the backbone `name`, from an HDF5 file.
-
-    Raises `UserError`, which says what was `expected`, when the file is missing or holds
-    something else.
-    """
-    if not Path(path).is_file():
-        raise UserError(
-            f"Weights of the backbone {name!r}: there is no file {str(path)!r}. "
-            f"Expected: {expected}"
-        )
-    try:
-        model.load_weights(str(path))
-    except Exception as error:
-        # Keras and h5py raise whatever the first odd byte leads to.
-        raise UserError(
-            f"Weights of the backbone {name!r}: the file {str(path)!r} could not be loaded "
-            f"({_first_line(error)}). Expected: {expected}"
-        ) from error
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    @property
+    def preprocessing(self):
+        return self.pixels.description

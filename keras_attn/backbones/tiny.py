@@ -3,8 +3,8 @@
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones.spec import Backbone, load_weights_file
-from keras_attn.errors import UserError
+from keras_attn.backbones.pixels import SYMMETRIC
+from keras_attn.backbones.spec import Backbone, Endpoint
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -23,25 +23,36 @@ class AppendMoments(layers.Layer):
         return ops.concatenate([maps, by_row, by_column], axis=-1)
 
 
-def _build(height, width, weights):
-    if weights == "imagenet":
-        raise UserError(
-            "Weights of the backbone 'tiny': there are no ImageNet weights for it; it is trained "
-            "from scratch. Give a path, or no weights."
-        )
-    frames = x = keras.Input((height, width, 3), name="frames")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
-    for filters in (16, 32):
-        x = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
-    x = layers.GroupNormalization(8)(x)  # unlike batch norm the same in training and in use
-    x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(x)
+def _network(height, width, channels):
+    frames = x = keras.Input((height, width, channels))
+    for number, filters in enumerate((16, 32, 16), 1):
+        if number == 3:
+            x = layers.GroupNormalization(8)(x)  # unlike batch norm the same in training and in use
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"conv_{number}")(x)
+        x = layers.ReLU(name=f"relu_{number}")(x)
     # The recurrent part gets a weighted sum over the cells and must tell motions apart.
     x = AppendMoments(name="maps")(x)
-    model = keras.Model(frames, x, name="tiny")
-    if weights is not None:
-        expected = "an HDF5 file written by save_weights of this backbone (.weights.h5)."
-        load_weights_file(model, weights, "tiny", expected)
-    return model
+    return keras.Model(frames, x)
 
 
-TINY = Backbone("tiny", _build, "maps", 64, "three convolutions, 8x8x48 at 64 pixels")
+TINY = Backbone(
+    name="tiny",
+    network=_network,
+    endpoints={
+        "conv_1": Endpoint("conv_1", 16),
+        "conv_2": Endpoint("conv_2", 32),
+        "conv_3": Endpoint("conv_3", 16),
+        "maps": Endpoint("maps", 48),
+        "pooled": Endpoint("pooled", 48),
+    },
+    endpoint="maps",
+    pyramid=("conv_1", "conv_2", "conv_3"),
+    size=64,
+    smallest=1,
+    pixels=SYMMETRIC,
+    description="three convolutions, 8x8x48 at 64 pixels",
+    weights_file=(
+        "an HDF5 file (.weights.h5) written by save_weights of this backbone, which is trained "
+        "from scratch."
+    ),
+)

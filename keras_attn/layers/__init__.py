@@ -2,7 +2,20 @@
 
 from keras_attn.layers.adaptive_max_pool import AdaptiveMaxPool
 from keras_attn.layers.attended_lstm import AttendedLSTM, AttendedLSTMCell
+from keras_attn.layers.location_attention import LocationAttention
 from keras_attn.layers.per_frame import PerFrame
 from keras_attn.layers.pyramid_attention import PyramidAttention
+from keras_attn.layers.segment_attention import ConfidencePool, SelectedSegments
+from keras_attn.layers.weighted_pool import WeightedPool
 
-__all__ = ["AdaptiveMaxPool", "AttendedLSTM", "AttendedLSTMCell", "PerFrame", "PyramidAttention"]
+__all__ = [
+    "AdaptiveMaxPool",
+    "AttendedLSTM",
+    "AttendedLSTMCell",
+    "ConfidencePool",
+    "LocationAttention",
+    "PerFrame",
+    "PyramidAttention",
+    "SelectedSegments",
+    "WeightedPool",
+]

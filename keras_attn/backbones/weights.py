@@ -1,0 +1,78 @@
+"""Weights of backbones: from files, from downloads, and for another number of channels."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from keras_attn.errors import UserError
+
+
+def weights_hash(model):
+    """SHA-256, in hex, of all weight values of a model in their order, as float32."""
+    digest = hashlib.sha256()
+    for values in model.get_weights():
+        digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def flow_weights(rgb_kernel, channels):
+    """The kernel of a first convolution for stacked flow, from that for RGB.
+
+    Shapes: `(k, k, 3, filters) -> (k, k, channels, filters)`: the mean over the inputs, repeated
+    and not rescaled, as temporal segment networks do (Wang et al., TSN, ECCV 2016).
+    """
+    return np.repeat(np.mean(rgb_kernel, axis=2, keepdims=True), channels, axis=2)
+
+
+def load(network, backbone, weights):
+    """Fill a network of the table's entry `backbone` with "imagenet" or the file of that path.
+
+    Raises `UserError`, which says what can be given instead.
+    """
+    if weights != "imagenet":
+        load_weights_file(network, weights, backbone.name, backbone.weights_file)
+    elif backbone.download:
+        network.set_weights(_downloaded(backbone).get_weights())
+    else:
+        raise UserError(
+            f"Weights of the backbone {backbone.name!r}: there are no ImageNet weights to "
+            f"download. Give the path of {backbone.weights_file} Or give no weights."
+        )
+
+
+def _downloaded(backbone):
+    try:
+        return backbone.download()
+    except Exception as error:
+        # Keras reports a failed download as a bare Exception.
+        raise UserError(
+            f"Weights of the backbone {backbone.name!r}: the ImageNet weights could not be "
+            f"downloaded ({error}). Without a connection, fetch the file elsewhere and give its "
+            f"path instead of 'imagenet': {backbone.weights_file}"
+        ) from error
+
+
+def load_weights_file(model, path, name, expected):
+    """Fill `model`, a part of the backbone `name`, from an HDF5 file.
+
+    Raises `UserError`, which says what was `expected`, when the file is missing or holds
+    something else.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"Weights of the backbone {name!r}: there is no file {str(path)!r}. "
+            f"Expected: {expected}"
+        )
+    try:
+        model.load_weights(str(path))
+    except Exception as error:
+        # Keras and h5py raise whatever the first odd byte leads to.
+        raise UserError(
+            f"Weights of the backbone {name!r}: the file {str(path)!r} could not be loaded "
+            f"({_first_line(error)}). Expected: {expected}"
+        ) from error
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

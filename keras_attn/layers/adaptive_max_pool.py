@@ -1,0 +1,40 @@
+"""Max pooling to a given number of cells."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class AdaptiveMaxPool(keras.layers.Layer):
+    """The maxima of `size` (rows, columns) windows that cover the map evenly.
+
+    Shapes: `(..., H, W, C) -> (..., h, w, C)`. Window i of h has the rows from floor(i H / h) up to
+    ceil((i + 1) H / h), as PyTorch's `adaptive_max_pool2d` has; windows share a row where h does
+    not divide H.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, map_shape):
+        for cells, wanted in zip(map_shape[-3:-1], self.size, strict=True):
+            if cells is None or not 1 <= wanted <= cells:
+                raise ValueError(
+                    f"size must be at least 1 and at most the map's known (H, W), got "
+                    f"{tuple(self.size)} for a map of {tuple(map_shape[-3:-1])}"
+                )
+
+    def call(self, maps):
+        rows, columns = self.size
+        return _pooled(_pooled(maps, rows, axis=-3), columns, axis=-2)
+
+
+def _pooled(maps, size, axis):
+    cells = maps.shape[axis]
+    windows = []
+    for i in range(size):
+        window = [slice(None)] * (-axis)
+        window[0] = slice(i * cells // size, -(-(i + 1) * cells // size))
+        windows.append(ops.max(maps[(..., *window)], axis))
+    return ops.stack(windows, axis)
