@@ -1,16 +1,16 @@
 """Apply an image layer to every frame of a video."""
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 
 @keras.saving.register_keras_serializable("keras_attn")
 class PerFrame(keras.layers.Wrapper):
     """Fold time into the batch, call `layer` once, unfold.
 
-    Shapes: `(B, T, ...) -> (B, T, ...)`. Unlike `keras.layers.TimeDistributed` the graph holds
-    one copy of `layer` whatever `T` is, and `T` may be unknown. Integer pixels reach `layer` as
-    they are: layers cast floating-point inputs only.
+    Shapes: `(B, T, ...) -> (B, T, ...)`, for each output of a layer with several. Unlike
+    `keras.layers.TimeDistributed` the graph holds one copy of `layer` whatever `T` is, and `T` may
+    be unknown. Integer pixels reach `layer` as they are: layers cast floating-point inputs only.
     """
 
     def build(self, video_shape):
@@ -19,9 +19,12 @@ class PerFrame(keras.layers.Wrapper):
 
     def call(self, video):
         _, time, *frame = ops.shape(video)
-        per_frame = self.layer(ops.reshape(video, (-1, *frame)))
-        return ops.reshape(per_frame, (-1, time, *ops.shape(per_frame)[1:]))
+        return _unfold(self.layer(ops.reshape(video, (-1, *frame))), time)
 
     def compute_output_shape(self, video_shape):
         frame_shape = self.layer.compute_output_shape((None, *video_shape[2:]))
-        return (*video_shape[:2], *frame_shape[1:])
+        return tree.map_shape_structure(lambda shape: (*video_shape[:2], *shape[1:]), frame_shape)
+
+
+def _unfold(outputs, time):
+    return tree.map_structure(lambda x: ops.reshape(x, (-1, time, *ops.shape(x)[1:])), outputs)

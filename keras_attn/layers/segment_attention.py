@@ -1,0 +1,140 @@
+"""Hard attention over the segments of a video by the confidence of each (Yang et al. 2020)."""
+
+import keras
+from keras import ops, tree
+
+from keras_attn.layers.per_frame import PerFrame
+
+# Ours: an entropy of zero would make the confidence infinite.
+LEAST_ENTROPY = 1e-6
+
+
+def confidence(probabilities):
+    """Reciprocal of the entropy, in nats: `(..., K) -> (...)`, in float32 at least.
+
+    Yang et al. 2020, eq. (1)-(2). Between 1 / log(K), where all classes are alike, and
+    1 / `LEAST_ENTROPY`, where one class has all.
+    """
+    probabilities = _precise(probabilities)
+    logs = ops.log(ops.maximum(probabilities, 1e-36))  # 0 log 0 = 0; XLA has nothing smaller
+    return 1 / ops.maximum(-ops.sum(probabilities * logs, axis=-1), LEAST_ENTROPY)
+
+
+def most_confident(confidences, keep, groups=1):
+    """Whether each segment is among the `keep` most confident of its group: `(B, S) -> (B, S)`.
+
+    Booleans. The groups are runs of segments, as equal as `groups` runs of S can be; of two
+    segments alike the earlier one is the more confident.
+    """
+    count = ops.shape(confidences)[1]
+    place = ops.arange(count, dtype="int32")
+    group = place * groups // count
+    one, other = confidences[:, :, None], confidences[:, None, :]
+    ahead = (other > one) | ((other == one) & (place[None, :] < place[:, None]))
+    rivals = ahead & (group[None, :] == group[:, None])
+    return ops.sum(ops.cast(rivals, "int32"), axis=2) < keep
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class SelectedSegments(PerFrame):
+    """`layer` on every segment; it is trained on the most confident ones only.
+
+    Shapes: `(B, S, ...) -> {name: (B, S, ...)}`: what `layer`, a network with named outputs, gives
+    for each segment, and `selected` `(B, S)`, one for the `keep` segments of each of `groups` runs
+    whose `logits` are most confident and zero for the others. S may be unknown.
+
+    Yang et al. 2020, algorithm 1. In training all segments pass in inference mode and without a
+    gradient; the selected ones pass again in training mode, and their outputs take the place of the
+    first ones. So no activation of another segment is held for the backward pass. Where nothing is
+    left out there is one pass.
+    """
+
+    def __init__(self, layer, groups=3, keep=1, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.groups, self.keep = groups, keep
+
+    def call(self, segments, training=None):
+        _, count, *segment = ops.shape(segments)
+        row = ops.reshape(segments, (-1, *segment))
+        twice = training and segments.shape[1] != self.groups * self.keep
+        outputs = self.layer(row, training=False if twice else training)
+        confidences = confidence(ops.softmax(_precise(outputs["logits"])))
+        selected = most_confident(ops.reshape(confidences, (-1, count)), self.keep, self.groups)
+        if twice:
+            outputs = self._train_selected(row, selected, outputs)
+        outputs = tree.map_structure(
+            lambda x: ops.reshape(x, (-1, count, *ops.shape(x)[1:])), outputs
+        )
+        return {**outputs, "selected": ops.cast(selected, self.compute_dtype)}
+
+    def _train_selected(self, row, selected, outputs):
+        """The outputs for all in the row, those of the selected ones from training mode."""
+        batch, count = ops.shape(selected)
+        later = ops.arange(count, 0, -1, dtype="int32")  # so that top_k finds the selected in order
+        _, place = ops.top_k(ops.where(selected, later, 0), self.groups * self.keep)
+        first = ops.arange(batch, dtype=place.dtype) * ops.cast(count, place.dtype)
+        place = ops.reshape(place + first[:, None], (-1,))
+        trained = self.layer(ops.take(row, place, axis=0), training=True)
+        return tree.map_structure(
+            lambda x, new: ops.scatter_update(ops.stop_gradient(x), place[:, None], new),
+            outputs,
+            trained,
+        )
+
+    def compute_output_shape(self, segments_shape):
+        shapes = super().compute_output_shape(segments_shape)
+        return {**shapes, "selected": tuple(segments_shape[:2])}
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups, "keep": self.keep}
+
+
+POOLINGS = ("confidence", "confidence_sum", "average")
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class ConfidencePool(keras.layers.Layer):
+    """A video's decision from those of its segments, the confident ones counting more.
+
+    Shapes: `(B, S, K) -> (B, K), (B, S)`: the logarithm of the pooled probabilities, and what each
+    segment counts for, which sums to one; both in float32 at least.
+
+    `pooling`: "confidence" weights the `keep` most confident segments by their confidence, divided
+    by its sum; "confidence_sum" does not divide, as Yang et al. 2020 print eq. (11), so that only
+    the scale of the pooled probabilities differs; "average" is the mean over all segments.
+    """
+
+    def __init__(self, keep=15, pooling="confidence", **kwargs):
+        super().__init__(**kwargs)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        self.keep, self.pooling = keep, pooling
+
+    def call(self, step_logits):
+        log_probabilities = ops.log_softmax(_precise(step_logits))
+        confidences = confidence(ops.exp(log_probabilities))
+        if self.pooling == "average":
+            counted = ops.ones_like(confidences)
+        else:
+            kept = most_confident(confidences, self.keep)
+            counted = ops.where(kept, confidences, 0.0)
+        weights = counted / ops.sum(counted, axis=1, keepdims=True)
+        factors = counted if self.pooling == "confidence_sum" else weights
+        return _log_of_sum(factors, log_probabilities), weights
+
+    def compute_output_shape(self, logits_shape):
+        batch, count, classes = logits_shape
+        return (batch, classes), (batch, count)
+
+
+def _log_of_sum(factors, log_probabilities):
+    """log(sum_n factors_n p_n), eq. (11), which no saturated segment turns into log(0)."""
+    positive = factors > 0
+    logs = ops.where(positive, ops.log(ops.where(positive, factors, 1.0)), -1e30)
+    return ops.logsumexp(logs[:, :, None] + log_probabilities, axis=1)
+
+
+def _precise(tensor):
+    """In float32 at least: softmax and entropy lose too much in half precision."""
+    tensor = ops.convert_to_tensor(tensor)
+    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
