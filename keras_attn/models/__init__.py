@@ -1,10 +1,22 @@
 """Models, one file a paper; importing this makes their saved `.keras` files loadable."""
 
 from keras_attn.models.base import VideoClassifier, swap_input
+from keras_attn.models.flow_pretraining import FlowPretraining
+from keras_attn.models.pyramid_attention import PyramidAttentionNetwork
+from keras_attn.models.sta_cnn import STACNN
 from keras_attn.models.structured_attention import StructuredAttentionLSTM
 
 MODELS = {
+    "pyramid_attention": PyramidAttentionNetwork,
     "structured_attention": StructuredAttentionLSTM,
+    "sta_cnn": STACNN,
 }
 
-__all__ = ["MODELS", "StructuredAttentionLSTM", "VideoClassifier", "swap_input"]
+__all__ = [
+    "MODELS",
+    "STACNN",
+    "FlowPretraining",
+    "StructuredAttentionLSTM",
+    "VideoClassifier",
+    "swap_input",
+]

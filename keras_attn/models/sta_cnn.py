@@ -1,0 +1,296 @@
+"""STA-CNN: Convolutional Spatial-Temporal Attention Learning for Action Recognition.
+
+Hao Yang, Chunfeng Yuan, Li Zhang, Yunda Sun, Weiming Hu, Stephen J. Maybank. STA-CNN:
+Convolutional Spatial-Temporal Attention Learning for Action Recognition. IEEE Transactions on Image
+Processing, 2020.
+
+    video (B,S,H,W,3L), a snippet of L frames from each of S segments
+    first frame, or all flow frames -> backbone -> features (h,w,C)
+    snippet -> attention network, or the backbone itself -> its features (h',w',M)
+    its features -> scores of each cell's own, softmax = weights (h,w)            eq. (7)-(8)
+    features, weights -> sum over the cells -> dropout -> step logits (B,S,K)      eq. (9)
+    its features -> mean over the cells -> auxiliary logits (B,S,K)                eq. (5)
+    step logits -> confidences alpha -> segments that are trained, beta            eq. (1)-(2)
+    step logits, alpha -> probabilities of the video                               eq. (11)
+
+Objective, algorithm 1 and eq. (10): mean over videos of the mean over the selected segments of
+(cross-entropy of the step logits + lambda cross-entropy of the auxiliary logits), where lambda is
+`aux_weight`. Which segments are selected has no gradient. TS(N, top_n) of the paper is `groups=1`
+and `keep=top_n` on S = N segments; TS(N x M, N x top_m) is `groups=N` and `keep=top_m` on N x M.
+
+Differences from the paper, and what to know about it:
+  - Sums over the selected segments become means, so that the learning rate does not depend on how
+    many there are.
+  - Eq. (1) is infinite where a segment is certain: the entropy is at least 1e-6.
+  - Eq. (11) is divided by the sum of its weights, or a nearly certain segment sets the scale of the
+    video's scores; `test_pooling="confidence_sum"` is as printed.
+  - Eq. (9) prints scores before the softmax and 1/(h w); the weights after it, without the factor,
+    are used: uniform weights are then the mean over the cells that ImageNet's classifiers know.
+  - Eq. (5) sums over the cells; its text says global average pooling, so the mean is used.
+  - Eq. (6) lacks a softmax and a minus sign. lambda is not given: 0.3 is GoogLeNet's, our choice.
+  - FlowNetS halves 224 pixels to 4x4, eq. (9) needs 7x7: "flownet_s" does not halve the sixth time.
+    "flownet_s_strided" does, and its scores are resized. The paper counts "six max-pooling layers"
+    where FlowNetS has convolutions of stride 2; "flownet_s_pooled" has the former.
+  - A snippet is two RGB frames for the attention network; what the classifier sees of them is not
+    said: here the first one.
+  - Selection needs two passes in training, the first in inference mode. They agree only as far as
+    batch normalisation does: freeze it, as the references do.
+  - Not stated: dropout (that of TSN, for RGB) and initial values. Attention starts uniform, and the
+    classifiers as those of TSN.
+"""
+
+import keras
+from keras import layers, ops
+
+from keras_attn.backbones import build_backbone, flownet_s
+from keras_attn.backbones.weights import load_weights_file
+from keras_attn.layers import ConfidencePool, LocationAttention, SelectedSegments, WeightedPool
+from keras_attn.models.base import VideoClassifier
+from keras_attn.models.steps import supervise_steps
+
+SPATIAL = ("location", "none")
+# What flownet_s.contracting takes, by name; at 224 pixels the maps are 7x7, 4x4 and 7x7.
+FLOW_NETWORKS = {
+    "flownet_s": {"last_stride": 1},
+    "flownet_s_strided": {},
+    "flownet_s_pooled": {"last_stride": 1, "pooling": "max"},
+}
+ATTENTION_NETWORKS = ("shared", *FLOW_NETWORKS, "tiny")
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class STACNN(VideoClassifier):
+    """Hard attention over segments, trained where it is confident; soft attention over cells.
+
+    Inputs: `{"features": (B, S, h, w, C)}`, or with `backbone` `{"video": (B, S, H, W, 3L)}`: the L
+    frames of a snippet side by side, values 0..255; `input_shape` is without the batch, and its S
+    may be None. Outputs: `logits` (B, K), the logarithm of the pooled probabilities of the video;
+    `step_logits` (B, S, K); `spatial_attention` (B, S, h, w); `temporal_attention` (B, S), what
+    each segment counts for in `logits`; `selected` (B, S), one for the segments that are trained;
+    with an auxiliary loss `aux_logits` (B, S, K). Labels are integers (B,); compile with
+    `SparseCategoricalCrossentropy(from_logits=True)`.
+
+    `groups`, `keep`: of each of `groups` runs of segments the `keep` most confident are trained.
+    `spatial`: "location" or "none" (the mean over the cells, and no auxiliary loss).
+    `attention_network`: "shared" is the backbone, which sees all channels: RGB, or stacked flow.
+    The others are networks of their own on two RGB frames, of which the backbone sees the first:
+    "flownet_s", "flownet_s_strided", "flownet_s_pooled" and the small "tiny".
+    `aux_weight`: 0 for no auxiliary loss. `test_keep`, `test_pooling`: see
+    `keras_attn.layers.ConfidencePool`. `backbone_weights` and `attention_weights`, a file that
+    `FlowPretraining.save_attention_network` wrote, are for building only and not part of the
+    configuration: a saved model holds its weights itself.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(9, 7, 7, 1024),
+        groups=3,  # table 1: TS(3x3, 3x1) is best
+        keep=1,
+        spatial="location",
+        attention_network="shared",  # section 3.3: of the flow stream
+        aux_weight=0.3,  # lambda of eq. (10), ours
+        dropout=0.8,  # not stated
+        test_keep=15,  # section 4.1
+        test_pooling="confidence",
+        backbone=None,
+        backbone_weights=None,
+        attention_weights=None,
+        **kwargs,
+    ):
+        input_shape = tuple(input_shape)
+        _check_arguments(num_classes, input_shape, aux_weight, dropout)
+        _check_segments(input_shape[0], groups, keep, test_keep)
+        _check_attention(spatial, attention_network, input_shape[-1], backbone, attention_weights)
+        # === Graph ===
+        snippet = keras.Input(input_shape[1:], name="snippet")
+        features = _features(snippet, backbone, backbone_weights, attention_network == "shared")
+        attended = None
+        if spatial == "location":
+            attended = features
+            if attention_network != "shared":
+                attended = _attention_features(snippet, attention_network, attention_weights)
+        outputs = _segment_outputs(features, attended, num_classes, aux_weight, dropout)
+        network = keras.Model(snippet, outputs, name="segment")
+
+        segments = keras.Input(input_shape, name="video" if backbone else "features")
+        outputs = SelectedSegments(network, groups, keep, name="segments")(segments)
+        outputs["step_logits"] = outputs.pop("logits")
+        pool = ConfidencePool(test_keep, test_pooling, dtype="float32", name="confidence_pool")
+        outputs["logits"], outputs["temporal_attention"] = pool(outputs["step_logits"])
+        super().__init__(
+            {segments.name: segments},
+            outputs,
+            loss_term_names=["aux"] if "aux_logits" in outputs else [],
+            **kwargs,
+        )
+        # === Config ===
+        self.config = dict(
+            num_classes=num_classes,
+            input_shape=input_shape,
+            groups=groups,
+            keep=keep,
+            spatial=spatial,
+            attention_network=attention_network,
+            aux_weight=aux_weight,
+            dropout=dropout,
+            test_keep=test_keep,
+            test_pooling=test_pooling,
+            backbone=backbone,
+        )
+
+    def supervised(self, labels, outputs, sample_weight=None):
+        labels, logits, weights = supervise_steps(labels, outputs["step_logits"], sample_weight)
+        return labels, logits, weights * _shares(outputs["selected"])
+
+    def loss_terms(self, labels, outputs):
+        if "aux_logits" not in outputs:
+            return {}
+        labels, logits, _ = supervise_steps(labels, outputs["aux_logits"])
+        steps = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        mean = ops.mean(ops.sum(_shares(outputs["selected"]) * steps, axis=1))  # eq. (6)
+        return {"aux": self.config["aux_weight"] * mean}  # eq. (10)
+
+    def explain(self, outputs):
+        """The canonical maps of a batch of outputs: `{"where": (B, S, h, w), "when": (B, S)}`.
+
+        Its two attentions: `when` is zero for segments that do not count for the video.
+        """
+        where = ops.convert_to_tensor(outputs["spatial_attention"])
+        when = ops.convert_to_tensor(outputs["temporal_attention"])
+        return {
+            "where": where / ops.sum(where, axis=(2, 3), keepdims=True),
+            "when": when / ops.sum(when, axis=1, keepdims=True),
+        }
+
+    def step_probabilities(self, outputs):
+        """The decision at each segment, `(B, S, K)`."""
+        return ops.softmax(ops.convert_to_tensor(outputs["step_logits"]))
+
+    def check_frames(self, frames):
+        """`ValueError` if `test_keep` segments cannot be kept of `frames`."""
+        keep, pooling = self.config["test_keep"], self.config["test_pooling"]
+        if pooling != "average" and keep > frames:
+            raise ValueError(f"test_keep must be at most the {frames} segments given, got {keep}")
+
+    @property
+    def image_network(self):
+        """The backbone of a model that takes frames."""
+        return self.get_layer("segments").layer.get_layer("backbone")
+
+    @property
+    def per_frame(self):
+        """Whether all that a snippet passes is the backbone, and a snippet is one frame."""
+        alone = self.config["attention_network"] == "shared" and self.config["input_shape"][-1] == 3
+        return alone and super().per_frame
+
+    def get_config(self):
+        return {"name": self.name, **self.config}
+
+
+def _features(snippet, backbone, weights, shared):
+    """The backbone's features of a snippet `(b, H, W, 3L)`; without a backbone it is these."""
+    if backbone is None:
+        return snippet
+    frames = snippet if shared else snippet[..., :3]
+    *size, channels = frames.shape[1:]
+    network = build_backbone(backbone, size, weights, channels=channels)
+    if len(network.output.shape) != 4:
+        raise ValueError(f"backbone must give a map for each frame, got {backbone!r}")
+    return keras.Model(network.input, network.output, name="backbone")(frames)
+
+
+def _attention_features(snippet, name, weights):
+    """The features of an attention network of its own for a snippet `(b, H, W, 6)`."""
+    size = snippet.shape[1:3]
+    if name == "tiny":
+        network = build_backbone("tiny", size, channels=6)
+    else:
+        network = flownet_s.contracting(*size, **FLOW_NETWORKS[name])
+    if weights is not None:
+        expected = f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5)."
+        load_weights_file(network, weights, name, expected)
+    return keras.Model(network.input, network.output, name="attention_network")(snippet)
+
+
+def _segment_outputs(features, attended, num_classes, aux_weight, dropout):
+    """Logits and weights of one segment; the mean over the cells where nothing is `attended`."""
+    outputs = {}
+    height, width = features.shape[1:3]
+    if attended is None:
+        weights = ops.zeros_like(features[..., 0]) + 1 / (height * width)
+    else:
+        weights = LocationAttention((height, width), name="location_attention")(attended)
+        if aux_weight:
+            mean = layers.GlobalAveragePooling2D(name="aux_mean")(attended)
+            aux_classifier = _classifier(num_classes, "aux_classifier", use_bias=False)
+            outputs["aux_logits"] = aux_classifier(mean)  # eq. (5)
+    pooled = WeightedPool(name="weighted_pool")(features, weights)  # eq. (9)
+    pooled = layers.Dropout(dropout, name="dropout")(pooled)
+    logits = _classifier(num_classes, "classifier")(pooled)
+    return {**outputs, "logits": logits, "spatial_attention": weights}
+
+
+def _classifier(num_classes, name, use_bias=True):
+    start = keras.initializers.RandomNormal(stddev=0.001)
+    return layers.Dense(num_classes, use_bias=use_bias, kernel_initializer=start, name=name)
+
+
+def _shares(selected):
+    """What each selected segment counts for in the mean over them: `(B, S) -> (B, S)`."""
+    return selected / ops.sum(selected, axis=1, keepdims=True)
+
+
+def _check_arguments(num_classes, input_shape, aux_weight, dropout):
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if len(input_shape) != 4:
+        raise ValueError(
+            "input_shape must be (S, h, w, C) of features or (S, H, W, 3L) of snippets of L "
+            f"frames, got {input_shape}"
+        )
+    if aux_weight < 0:
+        raise ValueError(f"aux_weight must be at least 0, got {aux_weight}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+
+
+def _check_segments(segments, groups, keep, test_keep):
+    for name, value in (("groups", groups), ("keep", keep), ("test_keep", test_keep)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if segments is not None and groups * keep > segments:
+        raise ValueError(
+            f"groups={groups} times keep={keep} must be at most the {segments} segments of "
+            "input_shape"
+        )
+
+
+def _check_attention(spatial, attention_network, channels, backbone, attention_weights):
+    if spatial not in SPATIAL:
+        raise ValueError(f"spatial must be one of {', '.join(SPATIAL)}, got {spatial!r}")
+    if attention_network not in ATTENTION_NETWORKS:
+        raise ValueError(
+            f"attention_network must be one of {', '.join(ATTENTION_NETWORKS)}, "
+            f"got {attention_network!r}"
+        )
+    if attention_network != "shared":
+        _check_pair(attention_network, channels, backbone)
+    if attention_weights is not None and attention_network not in FLOW_NETWORKS:
+        raise ValueError(
+            f"attention_weights are for {', '.join(FLOW_NETWORKS)}, "
+            f"got attention_network={attention_network!r}"
+        )
+
+
+def _check_pair(attention_network, channels, backbone):
+    if backbone is None:
+        raise ValueError(
+            f"attention_network={attention_network!r} looks at frames: give a backbone, or "
+            'attention_network="shared" for its cached features'
+        )
+    if channels != 6:
+        raise ValueError(
+            f"attention_network={attention_network!r} looks at snippets of two RGB frames, 6 "
+            f"channels, got {channels} in input_shape"
+        )
