@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_attn.backbones import imagenet, tiny
+from keras_attn.backbones import imagenet, tiny, vgg
 from keras_attn.backbones.pixels import normalization
 from keras_attn.backbones.spec import Backbone, Endpoint
 from keras_attn.backbones.weights import flow_weights, load, weights_hash
@@ -23,7 +23,15 @@ __all__ = [
 
 BACKBONES = {
     backbone.name: backbone
-    for backbone in (imagenet.INCEPTION_V3, imagenet.MOBILENET_V2, tiny.TINY)
+    for backbone in (
+        imagenet.INCEPTION_RESNET_V2,
+        imagenet.INCEPTION_V3,
+        imagenet.MOBILENET_V2,
+        imagenet.RESNET_50,
+        imagenet.RESNET_101,
+        tiny.TINY,
+        vgg.VGG_16,
+    )
 }
 
 
@@ -34,8 +42,8 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     `(B, T, ...)` on both sides. Three channels are RGB; any other number is stacked flow, whose
     first kernel is that of RGB averaged and repeated (`flow_weights`). Both are bytes from 0 to
     255, as uint8 or float. `size` is one number of pixels or (H, W); None means the backbone's own.
-    `weights` is "imagenet" (downloaded by Keras), the path of an HDF5 weights file, or None
-    (random).
+    `weights` is "imagenet" (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's
+    names in .safetensors or .npz: `convert.load_torch_state`), or None (random).
 
     `endpoint` is a name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
     joined by "+" are max-pooled to the cells of the last and concatenated along the channels.
@@ -146,7 +154,8 @@ def _tensor(network, backbone, name):
     layer, _, side = backbone.endpoints[name]
     if layer == "pooled":
         return _pooled(network.output)
-    return getattr(network.get_layer(layer), side)
+    at = {"index": layer} if isinstance(layer, int) else {"name": layer}
+    return getattr(network.get_layer(**at), side)
 
 
 def _pooled(maps):

@@ -9,7 +9,7 @@ import warnings
 
 import keras
 
-from keras_attn.backbones.pixels import SYMMETRIC
+from keras_attn.backbones.pixels import CAFFE, SYMMETRIC
 from keras_attn.backbones.spec import Backbone, Endpoint
 
 
@@ -36,6 +36,46 @@ def _backbone(application, size, **facts):
     )
 
 
+def _resnet(application, name, blocks_of_stage_4, depth):
+    return _backbone(
+        application,
+        224,
+        name=name,
+        endpoints={
+            "stage3": Endpoint("conv3_block4_add", 512),
+            "stage4": Endpoint(f"conv4_block{blocks_of_stage_4}_add", 1024),
+            "stage5": Endpoint("conv5_block3_add", 2048),
+            "stage5_relu": Endpoint("conv5_block3_out", 2048),
+            "pooled": Endpoint("pooled", 2048),
+        },
+        endpoint="stage5_relu",
+        pyramid=("stage3", "stage4", "stage5"),
+        smallest=32,
+        pixels=CAFFE,
+        description=f"ResNet-{depth}, 7x7x2048 at 224 pixels",
+    )
+
+
+RESNET_50 = _resnet(keras.applications.ResNet50, "resnet_50", 6, 50)
+RESNET_101 = _resnet(keras.applications.ResNet101, "resnet_101", 23, 101)
+INCEPTION_RESNET_V2 = _backbone(
+    keras.applications.InceptionResNetV2,
+    299,
+    name="inception_resnet_v2",
+    endpoints={
+        "conv2d_4a": Endpoint(16, 192, "input"),  # Keras numbers the names of the first layers
+        "block_a": Endpoint("block35_10_ac", 320, "input"),
+        "block_b": Endpoint("block17_20_ac", 1088, "input"),
+        "block_c": Endpoint("conv_7b", 2080, "input"),
+        "conv_7b": Endpoint("conv_7b_ac", 1536),
+        "pooled": Endpoint("pooled", 1536),
+    },
+    endpoint="conv_7b",
+    pyramid=("block_a", "block_b", "block_c"),
+    smallest=75,
+    pixels=SYMMETRIC,
+    description="InceptionResNetV2, 8x8x1536 at 299 pixels: the best network of Hu et al.",
+)
 INCEPTION_V3 = _backbone(
     keras.applications.InceptionV3,
     299,

@@ -8,9 +8,9 @@ from keras_attn.backbones.pixels import PixelScale
 
 
 class Endpoint(NamedTuple):
-    """Where a network can be cut: the output, or the input, of the layer of that name."""
+    """Where a network can be cut: the output, or the input, of a layer."""
 
-    layer: str
+    layer: str | int  # its name, or its place among `keras.Model.layers`
     channels: int
     side: str = "output"
 

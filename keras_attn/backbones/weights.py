@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_attn.backbones.convert import TORCH_FILES, load_torch_state
 from keras_attn.errors import UserError
 
 
@@ -30,10 +31,12 @@ def load(network, backbone, weights):
 
     Raises `UserError`, which says what can be given instead.
     """
-    if weights != "imagenet":
+    if Path(weights).suffix in TORCH_FILES:
+        load_torch_state(network, weights)
+    elif weights != "imagenet":
         load_weights_file(network, weights, backbone.name, backbone.weights_file)
     elif backbone.download:
-        network.set_weights(_downloaded(backbone).get_weights())
+        _copy(_downloaded(backbone), network, backbone)
     else:
         raise UserError(
             f"Weights of the backbone {backbone.name!r}: there are no ImageNet weights to "
@@ -50,6 +53,16 @@ def _downloaded(backbone):
             f"Weights of the backbone {backbone.name!r}: the ImageNet weights could not be "
             f"downloaded ({error}). Without a connection, fetch the file elsewhere and give its "
             f"path instead of 'imagenet': {backbone.weights_file}"
+        ) from error
+
+
+def _copy(published, network, backbone):
+    try:
+        network.set_weights(published.get_weights())
+    except ValueError as error:
+        raise UserError(
+            f"Weights of the backbone {backbone.name!r}: those of ImageNet are for frames of "
+            f"{backbone.size} pixels ({_first_line(error)})"
         ) from error
 
 
