@@ -26,10 +26,10 @@ ORDER = """
     batch_norm
     optimizers
     layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
-    layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
     layers.temporal_shift
-    backbones.flownet_s
-    backbones.pixels backbones.spec backbones.weights
+    layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
+    backbones.convert backbones.pixels backbones.spec backbones.weights
+    backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
     backbones.imagenet backbones.tiny backbones.vgg backbones
     models.base models.steps
     models.structured_attention models.sta_cnn

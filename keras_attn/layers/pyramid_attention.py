@@ -12,6 +12,12 @@ MODES = ("interaction", "shared")
 NORMS = ("l2", "l1")
 
 
+def check_option(name, value, known):
+    """`ValueError` unless the value of the argument `name` is one of those known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
 def unit_columns(weights):
     """Weights over axis 1, divided by their l2 norm there.
 
@@ -46,9 +52,9 @@ class PyramidAttention(layers.Layer):
 
     def __init__(self, fusion="product", mode="interaction", aggregate_norm="l2", **kwargs):
         super().__init__(**kwargs)
-        _check_option("fusion", fusion, FUSIONS)
-        _check_option("mode", mode, MODES)
-        _check_option("aggregate_norm", aggregate_norm, NORMS)
+        check_option("fusion", fusion, FUSIONS)
+        check_option("mode", mode, MODES)
+        check_option("aggregate_norm", aggregate_norm, NORMS)
         self.fusion, self.mode, self.aggregate_norm = fusion, mode, aggregate_norm
 
     def build(self, level_shapes):
@@ -102,11 +108,6 @@ class PyramidAttention(layers.Layer):
 def _rows(maps, cells):
     """The cells of all frames in one axis: `(B, T, h, w, C) -> (B, n, C)`."""
     return ops.reshape(maps, (-1, math.prod(cells), maps.shape[-1]))
-
-
-def _check_option(name, value, known):
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def _check_shapes(shapes):

@@ -1,0 +1,288 @@
+"""Interaction-aware spatio-temporal pyramid attention networks for action classification.
+
+Weiming Hu, Haowei Liu, Yang Du, Chunfeng Yuan, Bing Li, Stephen Maybank. Interaction-Aware
+Spatio-Temporal Pyramid Attention Networks for Action Classification. Extends the paper of Yang Du
+et al. at ECCV 2018.
+
+    video -> levels of a backbone on each frame, max-pooled to the size of the last     eq. (1)
+    levels -> scores of every cell for every cell of a new map -> fused, softmax     eq. (2)-(3)
+    last level, weights -> one map (B,h,w,C) for all frames                               eq. (4)
+    map -> the rest of the backbone, once a video -> vector (B,D) -> logits (B,K)
+
+Objective, eq. (12): cross-entropy + beta interaction loss, eq. (8), + gamma pyramid attention
+loss, eq. (10) and (14), where beta is `interaction` and gamma `pyramid`; each is a mean over
+videos. The last term of eq. (12), weight decay, is the optimizer's.
+
+Differences from the paper, and what to know about it:
+  - Eq. (12) subtracts the classification loss, which is a negative logarithm already: it is added.
+    Eq. (16) averages it over frames, but what is left behind the attention is one map a video.
+  - The first term of eq. (8) has no lower bound: it falls as the features grow, and is 1e2 to 1e4
+    for a backbone's. `interaction_reduction="relative"` (ours) divides it by the squared norm of
+    the features and sends them no gradient; "sum" is the printed one, "mean" divides by the
+    numbers of terms.
+  - The square root of eq. (10) and (14) can be of a negative number, and eq. (9) compares weights
+    of l2 norm one with weights that sum to one: see `losses.pyramid` for `pyramid_form`, "safe"
+    (ours) or "printed". With one level the safe form is constant.
+  - Weights of l2 norm one (`aggregate_norm="l2"`, printed) do not average: the map grows with the
+    root of the number of frames, by 2.9 from 3 frames in training to 25 in use. "l1" uses the
+    weights of the softmax for the map, and the others in the interaction loss only.
+  - The bias in eq. (2) does not centre the features, as the text says: a softmax cancels it for
+    one level or fusion="sum". It is kept, since table 10 counts it. That table is met for
+    Inception-ResNet-v2 and BN-Inception; its VGG-16 has more weights than a VGG-16.
+  - Levels are taken before their activation (section 5.1.1); the activation that the next layer
+    expects follows the attention. The lower levels are pooled in cells as even as can be, since
+    35 and 17 are no multiples of 8.
+  - Table 5 compares with 1x1 convolutions shared by all cells: mode="shared" weighs every cell of
+    every frame by one score and sums the frames cell by cell. Without attention, table 2
+    (mode="none"), vectors of single frames are averaged, and so are their logits.
+  - The sizes of BN-Inception's levels in the text are GoogLeNet's.
+  - Not stated, Keras defaults here: initial values of the scores (kernels of zeros could not
+    learn) and of the classifier.
+"""
+
+import itertools
+import math
+import warnings
+
+import keras
+from keras import layers, ops
+
+from keras_attn import losses
+from keras_attn.backbones import BACKBONES, backbone_tail, endpoint_channels, features_input
+from keras_attn.layers import PerFrame, PyramidAttention
+from keras_attn.layers.pyramid_attention import check_option, unit_columns
+from keras_attn.models.base import VideoClassifier
+
+# Attention of a frame below which its cells are not told apart: it is rounded away.
+_LEAST_SHARE = 1e-30
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class AttentionPenalties(layers.Layer):
+    """The two losses of Hu et al. for each video by itself.
+
+    Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`: of what
+    `PyramidAttention` summed and gave, `losses.interaction` and `losses.pyramid`. A model has
+    these two numbers as outputs in place of all they come from, 15 MB for 25 frames.
+    """
+
+    def __init__(self, interaction_reduction="relative", pyramid_form="safe", **kwargs):
+        super().__init__(**kwargs)
+        check_option("interaction_reduction", interaction_reduction, ("relative", "sum", "mean"))
+        check_option("pyramid_form", pyramid_form, ("safe", "printed"))
+        self.interaction_reduction, self.pyramid_form = interaction_reduction, pyramid_form
+
+    def call(self, features, weights, level_weights):
+        _, *cells, _ = ops.shape(features)  # T, h, w
+
+        def rows(maps):
+            return ops.reshape(maps, (-1, *maps.shape[1:-4], math.prod(cells), maps.shape[-1]))
+
+        def penalties(video):
+            # Of a batch of one, since the losses are means over a batch.
+            features, weights, level_weights = (x[None] for x in video)
+            return (
+                losses.interaction(features, unit_columns(weights), self.interaction_reduction),
+                losses.pyramid(level_weights, weights, cells[0], self.pyramid_form),
+            )
+
+        videos = (rows(features), rows(weights), rows(level_weights))
+        return ops.vectorized_map(penalties, videos)
+
+    def compute_output_shape(self, features_shape, weights_shape, level_weights_shape):
+        return features_shape[:1], features_shape[:1]
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class PyramidAttentionNetwork(VideoClassifier):
+    """Attention over the cells of all frames inside a network, from several of its levels.
+
+    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or with `cached=True`
+    `{"features": (B, T, h, w, C)}`, what `build_backbone(backbone, endpoint="+".join(levels))`
+    gives; `input_shape` is without the batch, its T may be None, and a model takes any T: 3 in
+    training and 25 in use in the paper, or 1 for images. Outputs: `logits` (B, K),
+    `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the cells of
+    the new map, of the weights that made them; and, with attention, `interaction` and `pyramid`
+    (B,), the penalties of each video. Labels are integers (B,); compile with
+    `SparseCategoricalCrossentropy(from_logits=True)`, or, for several labels a video, with
+    `BinaryCrossentropy(from_logits=True)` and labels (B, K).
+
+    `backbone` is always a name: with `cached=True` too, the model holds the network behind the
+    last level. `levels` are 1 to 4 of its endpoints, from input to output (None: the three of the
+    paper); the last one is where the attention is, table 1. Its last may also be the vector of the
+    network, by itself: then the attention is over frames. `mode` is "interaction", "shared" or
+    "none", which reads the last level only; `fusion` and `aggregate_norm` are those of
+    `PyramidAttention`. A penalty with a factor of 0 is left out of the objective.
+    `backbone_weights` is for building only and not part of the configuration: a saved model holds
+    its weights itself.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(3, 299, 299, 3),  # section 5
+        levels=None,
+        fusion="product",  # table 3
+        mode="interaction",
+        interaction=1e-4,  # beta, section 5
+        pyramid=1e-4,  # gamma, section 5
+        interaction_reduction="relative",
+        pyramid_form="safe",
+        aggregate_norm="l2",
+        dropout=0.5,  # section 5; 0.7 for optical flow
+        backbone="inception_resnet_v2",
+        cached=False,
+        backbone_weights=None,
+        **kwargs,
+    ):
+        _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction)
+        names = _levels(levels, backbone)
+        input_shape = tuple(input_shape)
+        _check_input_shape(input_shape, names, backbone, cached)
+        # === Graph ===
+        endpoint = "+".join(names)
+        inputs, features = features_input(
+            None if cached else backbone, input_shape, backbone_weights, endpoint
+        )
+        maps = _split(features, endpoint_channels(backbone, endpoint))
+        tail = _tail(backbone, names[-1], maps[-1].shape[2:], backbone_weights)
+        if mode == "none":
+            vector, outputs = _average(maps[-1], tail)
+        else:
+            attention = PyramidAttention(fusion, mode, aggregate_norm, name="attention")
+            penalties = AttentionPenalties(
+                interaction_reduction, pyramid_form, dtype="float32", name="penalties"
+            )
+            vector, outputs = _attend(maps, attention, tail, penalties)
+        vector = layers.Dropout(dropout, name="dropout")(vector)
+        logits = layers.Dense(num_classes, name="classifier")(vector)
+        factors = {"interaction": interaction, "pyramid": pyramid}
+        super().__init__(
+            inputs,
+            {"logits": logits, **outputs},
+            loss_term_names=[name for name in factors if name in outputs and factors[name]],
+            **kwargs,
+        )
+        # === Config ===
+        self.config = dict(
+            num_classes=num_classes,
+            input_shape=input_shape,
+            levels=levels and names,
+            fusion=fusion,
+            mode=mode,
+            interaction=interaction,
+            pyramid=pyramid,
+            interaction_reduction=interaction_reduction,
+            pyramid_form=pyramid_form,
+            aggregate_norm=aggregate_norm,
+            dropout=dropout,
+            backbone=backbone,
+            cached=cached,
+        )
+
+    def loss_terms(self, labels, outputs):
+        names = [mean.name for mean in self.term_means]
+        return {name: self.config[name] * ops.mean(outputs[name]) for name in names}
+
+    def explain(self, outputs):
+        """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
+
+        `when` is the spatial attention that a frame has in all its cells, and `where` how that is
+        spread over them: evenly in a frame that has none.
+        """
+        attention = ops.convert_to_tensor(outputs["spatial_attention"])
+        frames = ops.sum(attention, axis=(2, 3), keepdims=True)
+        seen = frames > _LEAST_SHARE
+        height, width = attention.shape[2:]
+        return {
+            "where": ops.where(seen, attention / ops.where(seen, frames, 1), 1 / (height * width)),
+            "when": frames[:, :, 0, 0],
+        }
+
+    @staticmethod
+    def input_arguments(backbone, cached):
+        return {"backbone": backbone, "cached": cached}
+
+    @staticmethod
+    def endpoint(backbone, arguments):
+        return "+".join(_levels(arguments.get("levels"), backbone))
+
+    def get_config(self):
+        return {"name": self.name, **self.config}
+
+
+def _split(features, channels):
+    """The levels that lie side by side in the channels, each (B, T, h, w, C_j)."""
+    if len(features.shape) == 3:  # vectors are maps of one cell
+        return [features[:, :, None, None]]
+    ends = itertools.accumulate(channels)
+    return [features[..., end - size : end] for end, size in zip(ends, channels, strict=True)]
+
+
+def _tail(backbone, level, map_shape, weights):
+    """From the attended map to the vector that the classifier reads."""
+    *size, channels = map_shape
+    if level == BACKBONES[backbone].vector:
+        return layers.Reshape((channels,), name="tail")
+    tail = backbone_tail(backbone, level, tuple(size), weights)
+    return keras.Model(tail.input, tail.output, name="tail")
+
+
+def _attend(maps, attention, tail, penalties):
+    aggregated, weights, level_weights = attention(maps)
+    interaction, pyramid = penalties(maps[-1], weights, level_weights)
+    outputs = {"interaction": interaction, "pyramid": pyramid}
+    return tail(aggregated), {"spatial_attention": ops.mean(weights, axis=-1), **outputs}
+
+
+def _average(maps, tail):
+    """Table 2, "0 scales": the mean of what the network says of each frame."""
+    ones = ops.ones_like(maps[..., 0], dtype="float32")
+    uniform = ones / ops.sum(ones, axis=(1, 2, 3), keepdims=True)
+    return ops.mean(PerFrame(tail, name="tail")(maps), axis=1), {"spatial_attention": uniform}
+
+
+def _levels(levels, backbone):
+    if backbone not in BACKBONES:
+        raise ValueError(
+            f"backbone must be one of {', '.join(BACKBONES)}, with cached features too, since the "
+            f"layers behind the attention are in the model, got {backbone!r}"
+        )
+    if levels is None:
+        return BACKBONES[backbone].pyramid
+    endpoints = BACKBONES[backbone].endpoints
+    if not 1 <= len(levels) <= 4 or [name for name in endpoints if name in levels] != [*levels]:
+        raise ValueError(
+            f"levels must be 1 to 4 of {', '.join(endpoints)}, in this order, got {levels!r}"
+        )
+    return tuple(levels)
+
+
+def _check_input_shape(input_shape, names, backbone, cached):
+    channels = sum(endpoint_channels(backbone, "+".join(names)))
+    layout = "(T, H, W, 3) of a video"
+    if cached:
+        cells = "" if names[-1] == BACKBONES[backbone].vector else "h, w, "
+        layout = f"(T, {cells}{channels}) of cached {'+'.join(names)}"
+    fits = len(input_shape) == layout.count(",") + 1 and None not in input_shape[1:]
+    if not fits or 0 in input_shape or cached and input_shape[-1] != channels:
+        raise ValueError(f"input_shape must be {layout}, T at least 1 or None, got {input_shape}")
+
+
+def _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction):
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    check_option("mode", mode, ("interaction", "shared", "none"))
+    if min(interaction, pyramid) < 0:
+        raise ValueError(
+            "interaction and pyramid must be at least 0, got "
+            f"interaction={interaction}, pyramid={pyramid}"
+        )
+    if interaction_reduction == "sum" and interaction and mode != "none":
+        warnings.warn(
+            'interaction_reduction="sum" has no lower bound and grows with the squares of the '
+            'features: it can outweigh the cross-entropy. "relative" cannot.',
+            stacklevel=3,
+        )

@@ -1,0 +1,214 @@
+"""PyramidAttentionNetwork against the paper's equations in NumPy, and its objective."""
+
+import keras
+import numpy as np
+import pytest
+from checks import JIT, assert_close, check_model, cross_entropy
+
+from keras_attn.backbones import endpoint_channels
+from keras_attn.models import PyramidAttentionNetwork
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
+# Every axis another size, every argument away from its default. The levels of the backbone "tiny"
+# have 16, 32 and 16 channels; behind the last come its ReLU, its moments and the mean over cells.
+SMALL = dict(
+    num_classes=7,
+    input_shape=(4, 2, 3, 64),
+    interaction=0.3,
+    pyramid=0.2,
+    dropout=0.2,
+    backbone="tiny",
+    cached=True,
+)
+CASES = [
+    dict(),
+    dict(fusion="max", interaction_reduction="mean", pyramid_form="printed"),
+    dict(fusion="sum", aggregate_norm="l1", levels=["conv_1", "conv_3"]),
+    dict(fusion="max", aggregate_norm="l1", levels=["conv_3"], pyramid_form="printed"),
+    dict(mode="shared"),
+    dict(mode="shared", fusion="sum", aggregate_norm="l1", levels=["conv_2", "conv_3"]),
+    dict(mode="none"),
+]
+
+
+def _small(rng, **arguments):
+    arguments = {**SMALL, **arguments}
+    channels = sum(endpoint_channels("tiny", PyramidAttentionNetwork.endpoint("tiny", arguments)))
+    arguments["input_shape"] = (*arguments["input_shape"][:3], channels)
+    model = PyramidAttentionNetwork(**arguments)
+    model.set_weights([0.2 * rng.normal(size=w.shape) for w in model.weights])
+    model.compile(jit_compile=JIT)
+    return model
+
+
+def _features(rng, model, batch=2, time=4):
+    shape = (batch, time, *model.input["features"].shape[2:])
+    return {"features": rng.normal(size=shape).astype("float32")}
+
+
+# === The paper in NumPy ===
+
+
+def _softmax(x):
+    x = np.exp(x - x.max(0))
+    return x / x.sum(0)
+
+
+def _level_scores(model, video):
+    """Eq. (2) of every level of a video (T, h, w, C): (n, m) each, and the last level (n, C)."""
+    names = PyramidAttentionNetwork.endpoint("tiny", model.config)
+    sizes = endpoint_channels("tiny", names)
+    levels = np.split(video.reshape(-1, video.shape[-1]), np.cumsum(sizes)[:-1], axis=1)
+    if model.config["mode"] == "none":
+        return None, levels[-1]
+    values = [w.astype("float64") for w in model.get_layer("attention").get_weights()]
+    pairs = zip(levels, values[::2], values[1::2], strict=True)
+    return [level @ kernel + bias for level, kernel, bias in pairs], levels[-1]
+
+
+def _fused(fusion, scores):
+    fused = np.zeros_like(scores[0])
+    for index in np.ndindex(fused.shape):
+        values = [level[index] for level in scores]
+        fused[index] = {"product": np.prod, "sum": np.sum, "max": np.max}[fusion](values)
+    return fused
+
+
+def _interaction(reduction, rows, columns):  # eq. (8), with the matrix that is never built
+    variance = np.trace(columns.T @ (rows @ rows.T) @ columns)
+    products = columns.T @ columns
+    overlap = sum(products[i, k] ** 2 for i, k in np.ndindex(products.shape) if i != k)
+    count = len(products)
+    if reduction == "mean":
+        return overlap / (count * (count - 1)) - variance / (count * rows.shape[1])
+    return overlap - variance / np.sum(rows**2)
+
+
+def _pyramid(form, frames, scores, weights, columns):  # eq. (14) and (15)
+    total = 0
+    for level in scores:
+        for m in range(weights.shape[1]):
+            distances = _softmax(level[:, m]) - (columns if form == "printed" else weights)[:, m]
+            for frame in np.split(distances, frames):
+                total += 1 - np.sum(frame**2) / (1 if form == "printed" else 2)
+    return np.sqrt(total)
+
+
+def _vector(cells):
+    """The rest of "tiny" behind a map (h, w, C)."""
+    height, width, _ = cells.shape
+    cells = np.maximum(cells, 0)
+    rows, columns = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[:, None]
+    return np.concatenate([cells, cells * rows, cells * columns], axis=-1).mean((0, 1))
+
+
+def _outputs(model, video):
+    config, (time, height, width, _) = model.config, video.shape
+    scores, top = _level_scores(model, video.astype("float64"))
+    kernel, bias = model.get_layer("classifier").get_weights()
+    if config["mode"] == "none":
+        frames = top.reshape(time, height, width, -1)
+        logits = np.mean([_vector(frame) @ kernel + bias for frame in frames], axis=0)
+        uniform = np.full((time, height, width), 1 / (time * height * width))
+        return {"logits": logits, "spatial_attention": uniform}
+    weights = _softmax(_fused(config["fusion"], scores))  # eq. (3)
+    columns = weights / np.linalg.norm(weights, axis=0)
+    factors = columns if config["aggregate_norm"] == "l2" else weights
+    cells = np.zeros((height * width, top.shape[1]))
+    for n, m in np.ndindex(len(top), len(cells)):  # eq. (4)
+        if config["mode"] == "interaction":
+            cells[m] += factors[n, m] * top[n]
+        elif n % len(cells) == m:
+            cells[m] += factors[n, 0] * top[n]
+    return {
+        "logits": _vector(cells.reshape(height, width, -1)) @ kernel + bias,
+        "spatial_attention": weights.mean(1).reshape(time, height, width),
+        "interaction": _interaction(config["interaction_reduction"], top, columns),
+        "pyramid": _pyramid(config["pyramid_form"], time, scores, weights, columns),
+    }
+
+
+def _reference(model, features):
+    videos = [_outputs(model, video) for video in features]
+    return {name: np.stack([video[name] for video in videos]) for name in videos[0]}
+
+
+@pytest.mark.parametrize("arguments", CASES)
+def test_forward_pass_equals_numpy(rng, arguments):
+    model = _small(rng, **arguments)
+    inputs = _features(rng, model, batch=5)
+    expected = _reference(model, inputs["features"])
+    assert_close(model.predict(inputs, verbose=0), expected)
+    if model.config["mode"] != "none":
+        assert np.abs(expected["spatial_attention"] - 1 / 24).max() > 0.02
+
+
+@pytest.mark.parametrize("arguments", [CASES[0], CASES[-1], dict(interaction=0.0)])
+def test_objective_equals_numpy(rng, arguments):
+    model = _small(rng, **arguments)
+    inputs, labels = _features(rng, model, batch=5), np.array([6, 0, 2, 2, 4])
+    expected = _reference(model, inputs["features"])
+    factors = {"interaction": 0.3, "pyramid": 0.2, **arguments}
+    terms = {
+        name: factors[name] * expected[name].mean()
+        for name in ("interaction", "pyramid")
+        if name in expected and factors[name]
+    }
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    # Batches of 3 and 2: the logged means must weigh videos, not batches.
+    logs = model.evaluate(inputs, labels, batch_size=3, verbose=0, return_dict=True)
+    loss = cross_entropy(labels, expected["logits"]).mean() + sum(terms.values())
+    assert set(logs) == {"loss", *terms}
+    assert_close([logs["loss"], *(logs[name] for name in terms)], [loss, *terms.values()])
+
+
+def test_several_labels_a_video(rng):
+    model = _small(rng)
+    inputs, labels = _features(rng, model, batch=3), rng.integers(0, 2, (3, 7)).astype("float32")
+    weights = np.array([2.0, 0.5, 1.0])
+    arguments = dict(loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=JIT)
+    model.compile("sgd", **arguments, metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
+    logs = model.test_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
+    outputs = model.predict(inputs, verbose=0)
+    logits = outputs["logits"].astype("float64")
+    losses = np.logaddexp(0, logits) - labels * logits
+    terms = 0.3 * outputs["interaction"].mean() + 0.2 * outputs["pyramid"].mean()
+    np.testing.assert_allclose(logs["loss"], np.mean(weights * losses.mean(1)) + terms, rtol=1e-5)
+    np.testing.assert_allclose(logs["binary_accuracy"], np.mean((logits > 0) == labels), rtol=1e-6)
+    assert np.isfinite(model.train_on_batch(inputs, labels, return_dict=True)["loss"])
+
+
+# === What every model must survive ===
+
+
+@pytest.mark.parametrize("arguments", [dict(input_shape=(None, 2, 3, 64)), dict(mode="none")])
+def test_contract(rng, tmp_path, arguments):
+    model = _small(rng, **arguments)
+    outputs = check_model(
+        model,
+        _features(rng, model),
+        np.array([3, 1]),
+        tmp_path,
+        objective=lambda outputs, labels: cross_entropy(labels, outputs["logits"]).mean(),
+    )
+    shapes = {"logits": (2, 7), "spatial_attention": (2, 4, 2, 3)}
+    if model.config["mode"] != "none":
+        shapes |= {"interaction": (2,), "pyramid": (2,)}
+    assert {name: output.shape for name, output in outputs.items()} == shapes
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains(rng, policy, dtype):
+    policy(dtype)
+    model = _small(rng)
+    inputs = _features(rng, model)
+    expected = _reference(model, inputs["features"])
+    outputs = model.predict(inputs, verbose=0)
+    assert all(x.dtype == np.float32 for x in outputs.values())
+    assert_close(outputs["spatial_attention"], expected["spatial_attention"], atol=0.01)
+    assert_close(outputs["logits"], expected["logits"], atol=0.1)
+    assert_close(outputs["interaction"], expected["interaction"], atol=0.1)
+    model.compile("adam", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    for _ in range(2):
+        logs = model.train_on_batch(inputs, np.array([3, 1]), return_dict=True)
+        assert all(np.isfinite(value) for value in logs.values())
