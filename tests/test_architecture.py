@@ -32,7 +32,7 @@ ORDER = """
     backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
     backbones.imagenet backbones.tiny backbones.vgg backbones
     models.base models.steps
-    models.structured_attention models.sta_cnn
+    models.pyramid_attention models.structured_attention models.sta_cnn
     models.flow_pretraining
     models
     data data.sampling

@@ -16,6 +16,7 @@ __all__ = [
     "MODELS",
     "STACNN",
     "FlowPretraining",
+    "PyramidAttentionNetwork",
     "StructuredAttentionLSTM",
     "VideoClassifier",
     "swap_input",
