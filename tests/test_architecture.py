@@ -22,17 +22,20 @@ ORDER = """
     errors
     interruption
     files
+    arguments
     losses
     batch_norm
     optimizers
     layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
-    layers.temporal_shift
+    layers.temporal_shift layers.reattending_lstm layers.saliency_mask
+    layers.conv_lstm_attention
     layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
     backbones.convert backbones.pixels backbones.spec backbones.weights
     backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
     backbones.imagenet backbones.tiny backbones.vgg backbones
     models.base models.steps
     models.pyramid_attention models.structured_attention models.sta_cnn
+    models.temporal_attention models.where_and_when
     models.flow_pretraining
     models
     data data.sampling
@@ -171,7 +174,7 @@ def test_nothing_forbidden_is_used(path):
         found -= {"TimeDistributed("}
     if path.name == "convert_weights.py":  # reads PyTorch's files, of tensors only
         assert re.findall(r"torch\.load\(([^)]*)", text) == [
-            "source, map_location=\"cpu\", weights_only=True"
+            'source, map_location="cpu", weights_only=True'
         ]
         found -= {"torch.load"}
     assert not found, f"{path}: {found}"

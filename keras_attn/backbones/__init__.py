@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_attn.backbones import imagenet, tiny, vgg
+from keras_attn.backbones import bn_inception, imagenet, temporal_shift_resnet, tiny, vgg
 from keras_attn.backbones.pixels import normalization
 from keras_attn.backbones.spec import Backbone, Endpoint
 from keras_attn.backbones.weights import flow_weights, load, weights_hash
@@ -24,11 +24,14 @@ __all__ = [
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
+        bn_inception.BN_INCEPTION,
         imagenet.INCEPTION_RESNET_V2,
         imagenet.INCEPTION_V3,
         imagenet.MOBILENET_V2,
         imagenet.RESNET_50,
         imagenet.RESNET_101,
+        temporal_shift_resnet.RESNET_50_TORCH,
+        temporal_shift_resnet.TSM_RESNET_50,
         tiny.TINY,
         vgg.VGG_16,
     )

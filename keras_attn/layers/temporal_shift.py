@@ -1,0 +1,33 @@
+"""Let neighbouring frames exchange channels, without weights (Lin et al. 2019)."""
+
+import keras
+from keras import ops
+
+SHARE = 8  # one channel in eight moves each way, as in the authors' code
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class TemporalShift(keras.layers.Layer):
+    """The first eighth of the channels comes from the next frame, the second from the last one.
+
+    Shapes: `(B, T, h, w, C) -> (B, T, h, w, C)`; `T` may be unknown. With F = C // 8, frame t gets
+    the channels [0, F) of frame t + 1 and [F, 2F) of frame t - 1, zeros where there is no such
+    frame, and keeps the rest. Nothing is learned and nothing multiplied.
+
+    Ji Lin, Chuang Gan, Song Han: TSM: Temporal Shift Module for Efficient Video Understanding.
+    ICCV 2019.
+    """
+
+    def call(self, features):
+        folds = features.shape[-1] // SHARE
+        # Joined, not assigned in place: slices that are written to do not export.
+        from_next = ops.pad(features[:, 1:, :, :, :folds], _along_time(0, 1))
+        from_last = ops.pad(features[:, :-1, :, :, folds : 2 * folds], _along_time(1, 0))
+        return ops.concatenate([from_next, from_last, features[..., 2 * folds :]], axis=-1)
+
+    def compute_output_shape(self, features_shape):
+        return features_shape
+
+
+def _along_time(before, after):
+    return ((0, 0), (before, after), (0, 0), (0, 0), (0, 0))
