@@ -1,0 +1,40 @@
+"""Which batch normalisations of a pretrained network go on learning."""
+
+from keras import layers
+
+POLICIES = ("train", "partial", "frozen")
+
+
+def set_batch_norm(network, policy: str) -> None:
+    """Let all batch normalisations of the model `network` learn, only the first, or none.
+
+    `"partial"` is the policy of temporal segment networks (Wang et al. 2016): the first one alone
+    sees another kind of input than the network was pretrained on, so it learns and the others are
+    frozen. A frozen one uses its moving statistics in training too and leaves them as they are,
+    and its scale and offset with them.
+
+    Call it before `compile`. It is undone by setting `network.trainable`, which Keras passes on to
+    every layer.
+
+    Raises `ValueError` for an unknown policy, or if there is nothing to freeze.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    norms = list(_batch_norms(network))
+    if policy != "train" and not norms:
+        raise ValueError(
+            f"policy must be train for {network.name}, which has no batch normalisation, "
+            f"got {policy!r}"
+        )
+    learning = {"train": len(norms), "partial": 1, "frozen": 0}[policy]
+    for i, norm in enumerate(norms):
+        norm.trainable = i < learning
+
+
+def _batch_norms(layer):
+    """Those of a layer or model and of what it holds, from its input to its output."""
+    if isinstance(layer, layers.BatchNormalization):
+        yield layer
+    parts = [layer.layer] if isinstance(layer, layers.Wrapper) else getattr(layer, "layers", [])
+    for part in parts:
+        yield from _batch_norms(part)
