@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_attn import plain_ways, runs
 from keras_attn.backbones import BACKBONES, build_backbone
-from keras_attn.data import pipeline, records, tables
+from keras_attn.data import pipeline, records, sampling, tables
 from keras_attn.data.audit import scan
 from keras_attn.data.records import prepare
 from keras_attn.errors import UsageError, UserError
@@ -185,19 +185,19 @@ def _features(bench):
 
 
 def _reading(bench):
+    windows = sampling.Windows(frames=16, stride=16)
     index = pipeline.clip_index(
         [
             pipeline.Video(r.id, str(r.path), r.frames, r.label)
             for r in records.read_index(bench.prepared)
         ],
-        frames=16,
-        stride=16,
+        windows,
     )
     paths = {record.path: row.path for row, record in _pairs(bench)}
     clips = [
         (paths[p], s) for p, s in zip(index.paths.tolist(), index.starts.tolist(), strict=True)
     ]
-    read = pipeline.read_record(16, bench.size)
+    read = pipeline.read_record(pipeline.frame_numbers(windows), bench.size)
 
     def ours():
         for _ in pipeline.batches(index, read, 8, seed=0):

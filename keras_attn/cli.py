@@ -115,9 +115,11 @@ def _prepare(verb):
 def _features(verb):
     add = verb.add_argument
     add("--data", required=True, help="data folder that was prepared")
-    add("--backbone", default="inception_v3")
+    add("--recipe", help="make what this recipe reads: its backbone, endpoint and size")
+    add("--backbone", help="default: the recipe's, or inception_v3")
+    add("--endpoint", help="where the backbone is cut (default: the recipe's, or its last maps)")
     add("--weights", default="imagenet", help="imagenet, a path, or none (default imagenet)")
-    add("--size", type=int, help="input side in pixels (default: the backbone's own)")
+    add("--size", type=int, help="input side in pixels (default: the recipe's, or its own)")
     add("--batch-size", type=int, default=32)
 
 

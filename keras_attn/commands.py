@@ -58,12 +58,20 @@ def prepare(options, console):
 
 
 def features(options, console):
+    backbone, endpoint, size = options.backbone, options.endpoint, options.size
+    if options.recipe:
+        recipe = _recipe(options.recipe)
+        if backbone:
+            recipe = dataclasses.replace(recipe, backbone=backbone)
+        backbone, size = recipe.backbone, size or recipe.clips.size
+        endpoint = endpoint or recipe.endpoint
     with console.counting("features") as progress:
         summary = keras_attn.features(
             options.data,
-            options.backbone,
+            backbone or "inception_v3",
+            endpoint=endpoint,
             weights=_weights(options),
-            size=options.size,
+            size=size,
             batch_size=options.batch_size,
             progress=progress,
         )
@@ -81,12 +89,18 @@ def recipes(options, console):
     console.show(lines, {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()})
 
 
-def train(options, console):
-    from keras_attn.recipes import RECIPES, override
+def _recipe(name):
+    from keras_attn.recipes import RECIPES
 
-    if options.recipe not in RECIPES:
-        raise UsageError(f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}")
-    recipe = RECIPES[options.recipe]
+    if name not in RECIPES:
+        raise UsageError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train(options, console):
+    from keras_attn.recipes import override
+
+    recipe = _recipe(options.recipe)
     for change in options.set:
         if "=" not in change:
             raise UsageError(f"--set takes FIELD=VALUE, as in clips.frames=16, got {change!r}")
@@ -109,10 +123,10 @@ def train(options, console):
 
 def _recipe_line(recipe):
     clips = recipe.clips
-    return (
-        f"{recipe.model} on {recipe.backbone} ({recipe.input}), clips of {clips.frames} frames "
-        f"every {clips.stride}, {recipe.epochs} epochs"
-    )
+    frames = f"clips of {clips.frames} frames every {clips.stride}"
+    if clips.sampling == "segments":
+        frames = f"{clips.frames} segments a video"
+    return f"{recipe.model} on {recipe.backbone} ({recipe.input}), {frames}, {recipe.epochs} epochs"
 
 
 def evaluate(options, console):

@@ -34,7 +34,7 @@ def export(run, destination) -> Verification:
 
     - `serving_default`: `frames` uint8 `(B, T, H, W, 3)`;
     - `jpeg_frames`: `jpeg_frames` strings `(B, T)`, each a JPEG file;
-    - `features`: `features` float32 `(B, T, h, w, C)`;
+    - `features`: `features` float32 `(B, T, ...)`, unless the backbone sees several frames at once;
     - `explain`: `frames` as above, and beside the scores `where (B, T, h, w)`, `when (B, T)` and
       `step_probabilities (B, T, K)`.
 
@@ -102,8 +102,9 @@ def _flush_all(folder):
 
 def _write(recognizer: Recognizer, folder):
     archive = keras.export.ExportArchive()
-    archive.track(recognizer.backbone)
-    archive.track(recognizer.head)
+    archive.track(recognizer.model)
+    if recognizer.per_frame:
+        archive.track(recognizer.backbone)
     for name, (function, spec) in _endpoints(recognizer).items():
         archive.add_endpoint(name, function, [spec])
     logger = tf.get_logger()
@@ -125,20 +126,19 @@ def _endpoints(recognizer):
 
         return endpoint
 
-    frames, jpegs, features = (
+    frames, jpegs = (
         function.input_signature[0]
-        for function in (
-            recognizer.answer_frames,
-            recognizer.answer_jpegs,
-            recognizer.answer_features,
-        )
+        for function in (recognizer.answer_frames, recognizer.answer_jpegs)
     )
-    return {
+    endpoints = {
         "serving_default": (only(SCORES, recognizer.from_frames), frames),
         "jpeg_frames": (only(SCORES, recognizer.from_jpegs), jpegs),
-        "features": (only(SCORES, recognizer.from_features), features),
         "explain": (only(SCORES + MAPS, recognizer.from_frames), frames),
     }
+    if recognizer.per_frame:
+        features = recognizer.answer_features.input_signature[0]
+        endpoints["features"] = (only(SCORES, recognizer.from_features), features)
+    return endpoints
 
 
 def _reference(recognizer):
@@ -148,13 +148,14 @@ def _reference(recognizer):
     for batch, time, height, width in ((2, recognizer.frames + 3, 40, 52), (1, 1, 33, 21)):
         frames = _smooth_video(random, batch, time, height, width)
         jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
-        features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
         cases += [
             ("serving_default", frames, SCORES),
             ("explain", frames, SCORES + MAPS),
             ("jpeg_frames", np.array(jpegs), SCORES),
-            ("features", features, SCORES),
         ]
+        if recognizer.per_frame:
+            features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
+            cases.append(("features", features, SCORES))
     return answered(recognizer, cases)
 
 

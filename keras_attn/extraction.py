@@ -25,10 +25,10 @@ class FeaturesSummary:
 
     def lines(self) -> list[str]:
         total = self.written + self.kept
-        height, width, channels = self.shape
+        shape = "x".join(map(str, self.shape))
         return [
             f"{total} videos = {self.written} written + {self.kept} kept",
-            f"{self.frames} frames of {height}x{width}x{channels} float16 in {self.folder}",
+            f"{self.frames} frames of {shape} float16 in {self.folder}",
         ]
 
     def as_dict(self) -> dict:
@@ -39,32 +39,42 @@ def features(
     data,
     backbone: str = "inception_v3",
     *,
+    endpoint: str | None = None,
     weights: str | None = "imagenet",
     size: int | None = None,
     batch_size: int = 32,
     progress=None,
 ) -> FeaturesSummary:
-    """Write the feature maps of every frame of every record of `data`, as float16.
+    """Write what a backbone makes of every frame of every record of `data`, as float16.
 
-    `size` is the input side in pixels, by default the backbone's own; `weights` are `"imagenet"`, a
-    path, or None for random ones. Videos that have their features are left alone. Raises
-    `DataError` when the folder holds features that were made in another way or a record is damaged,
-    `UserError` when another process writes there.
+    `endpoint` is where the backbone is cut (`BACKBONES[name].endpoints`; several joined by "+"), by
+    default at its last maps. `size` is the input side in pixels, by default the backbone's own;
+    `weights` are `"imagenet"`, a path, or None for random ones. Videos that have their features are
+    left alone. Raises `DataError` when the folder holds features that were made in another way or a
+    record is damaged, `UserError` when another process writes there.
     """
     if backbone not in BACKBONES:
         raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     entry = BACKBONES[backbone]
-    size = size or entry.size
+    if not entry.per_frame:
+        raise UsageError(
+            f"backbone {backbone}: sees the frames of a clip together, so nothing of a single "
+            "frame can be cached; train it with --set input=video"
+        )
+    size, endpoint = size or entry.size, endpoint or entry.endpoint
     keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again
-    model = build_backbone(backbone, size=size, weights=weights)
+    try:
+        model = build_backbone(backbone, size=size, weights=weights, endpoint=endpoint)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     shape = tuple(model.output_shape[1:])
-    store = FeatureStore(data, backbone, size)
+    store = FeatureStore(data, backbone, size, endpoint)
     store.claim(
         {
             "backbone": backbone,
-            "endpoint": entry.endpoint,
+            "endpoint": endpoint,
             "size": size,
             "shape": list(shape),
             "weights": None if weights is None else str(weights),

@@ -1,12 +1,15 @@
 """From frames to answers: the one graph that evaluation, prediction, explanation and export share.
 
-    frames uint8 (B, T, H, W, 3) -> squeeze to a square -> backbone -> features (B, T, h, w, C)
-    -> windows (B, W, n, h, w, C) -> the model -> clip probabilities (B, W, K)
-    -> mean over the clips (Quan et al. 2020, eq. 13) and votes (eq. 14-15)
+    frames uint8 (B, T, H, W, 3) -> clips: W times n positions -> squeezed to a square -> the model
+    -> clip probabilities (B, W, K) -> their mean over the clips (Quan et al. 2020, eq. 13) and
+    votes (eq. 14-15)
 
-A backbone sees each frame once, however many windows hold it. T is any length from 1 on; frames and
-windows pass in pieces, on which the answer does not depend, so that besides the request only the
-features of its frames are held (InceptionV3: 512 KiB a frame).
+A backbone that sees single frames sees each frame once, however many clips hold it:
+
+    frames -> squeezed -> backbone -> features (B, T, ...) -> clips -> the rest of the model
+
+T is any length from 1 on; frames and clips pass in pieces, on which the answer does not depend, so
+that besides the request only the features of its frames are held (InceptionV3: 512 KiB a frame).
 """
 
 import warnings
@@ -16,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from keras_attn import runs
-from keras_attn.data import pipeline, transforms
+from keras_attn.data import pipeline, sampling, transforms
 from keras_attn.errors import UserError
 from keras_attn.models import swap_input
 
@@ -27,8 +30,8 @@ CLIPS_AT_ONCE = 8
 class Recognizer:
     """A trained model as functions of whole videos.
 
-    `model` takes `video`; `frames`, `stride` and `size` are those of its recipe's clips. Every
-    answer is a dict of float32 tensors:
+    `model` takes `video`; `clips` are those of its recipe. Every answer is a dict of float32
+    tensors:
 
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
     - `votes (B, K)`: share of the clips that answer each class;
@@ -37,29 +40,31 @@ class Recognizer:
     - `when (B, T)`: summing to one over the frames;
     - `step_probabilities (B, T, K)`: the decision at each frame.
 
-    Frames that several windows hold get the mean of what each window says. The `answer_` functions
-    are the `from_` functions as compiled graphs.
+    Frames that several clips hold get the mean of what each clip says, and frames that none holds
+    what the nearest one got that is held. The `answer_` functions are the `from_` functions as
+    compiled graphs; `answer_features` is there if the backbone sees single frames (`per_frame`).
     """
 
-    def __init__(self, model, frames: int, stride: int, size: int):
-        self.frames, self.stride, self.size = frames, stride, size
-        self.backbone = model.get_layer("backbone").layer
-        self.feature_shape = tuple(self.backbone.output_shape[1:])
-        self.head = swap_input(model, None, (frames, *self.feature_shape))
-        specs = {
-            "frames": tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames"),
-            "jpegs": tf.TensorSpec((None, None), tf.string, "jpeg_frames"),
-            "features": tf.TensorSpec((None, None, *self.feature_shape), tf.float32, "features"),
-        }
-        self.answer_frames = tf.function(self.from_frames, [specs["frames"]])
-        self.answer_jpegs = tf.function(self.from_jpegs, [specs["jpegs"]])
-        self.answer_features = tf.function(self.from_features, [specs["features"]])
+    def __init__(self, model, clips):
+        self.sampler = sampling.sampler(clips, training=False)
+        self.size, self.snippet, self.frames = clips.size, clips.snippet, clips.in_use
+        self.per_frame = model.per_frame
+        backbone = model.get_config()["backbone"]
+        shape = (self.size, self.size, clips.channels)
+        if self.per_frame:
+            self.backbone = model.image_network
+            shape = self.feature_shape = tuple(self.backbone.output_shape[1:])
+            features = tf.TensorSpec((None, None, *shape), tf.float32, "features")
+            self.answer_features = tf.function(self.from_features, [features])
+        self.model = swap_input(model, backbone, (self.frames, *shape), cached=self.per_frame)
+        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
+        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
+        self.answer_frames = tf.function(self.from_frames, [frames])
+        self.answer_jpegs = tf.function(self.from_jpegs, [jpegs])
 
     def from_frames(self, frames) -> dict:
         """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
-        shape = tf.shape(frames)
-        images = tf.reshape(frames, (-1, shape[2], shape[3], 3))
-        return self._from_images(lambda some: transforms.squeeze(some, self.size), images, shape)
+        return self._answer(frames, lambda some: transforms.squeeze(some, self.size))
 
     def from_jpegs(self, jpegs) -> dict:
         """Answer for `jpegs (B, T)`: each string is one frame as a JPEG file, of any size."""
@@ -68,65 +73,80 @@ class Recognizer:
         def squeezed(some):
             return tf.map_fn(self._picture, some, fn_output_signature=picture)
 
-        return self._from_images(squeezed, tf.reshape(jpegs, (-1,)), tf.shape(jpegs))
+        return self._answer(jpegs, squeezed)
 
     def from_features(self, features) -> dict:
-        """Answer for `features (B, T, h, w, C)` of this model's backbone."""
-        batch, length = tf.unstack(tf.shape(features)[:2])
-        windows = self._windows(length)  # (W, n)
+        """Answer for `features (B, T, ...)` of this model's backbone."""
 
-        def answer(some):  # (V, n) -> clips of all videos for V windows
-            clips = tf.gather(features, some, axis=1)
-            shape = tf.concat([[-1], tf.shape(clips)[2:]], 0)
-            outputs = self.head({"features": tf.reshape(clips, shape)}, training=False)
-            return self._canonical(outputs, batch)
+        def inputs(positions):  # (V, n) -> the clips of all videos
+            clips = tf.gather(features, positions, axis=1)
+            return {"features": _first_two_joined(clips)}
 
-        cells = self.feature_shape[:2]
-        classes = self.head.output["logits"].shape[-1]
-        shapes = [(classes,), (self.frames, *cells), (self.frames,), (self.frames, classes)]
-        clip, where, when, steps = in_pieces(
-            answer,
-            windows,
-            tf.maximum(CLIPS_AT_ONCE // batch, 1),
-            [(None, *shape) for shape in shapes],
-        )  # each (W, B, ...)
-        return self._video(clip) | self._timeline(where, when, steps, windows, length)
+        return self._from_clips(inputs, *tf.unstack(tf.shape(features)[:2]))
 
-    def _from_images(self, squeezed, images, shape):
-        """Answer for all frames in one row; `squeezed` makes pixels `(N, size, size, 3)` of N."""
+    def _answer(self, images, squeezed):
+        """Answer for `images (B, T, ...)`; `squeezed` makes pixels `(N, size, size, 3)` of N."""
+        batch, length = tf.unstack(tf.shape(images)[:2])
+        if self.per_frame:
+            row = _first_two_joined(images)
+            maps = in_pieces(
+                lambda some: tf.cast(self.backbone(squeezed(some), training=False), tf.float32),
+                row,
+                FRAMES_AT_ONCE,
+                self.feature_shape,
+            )
+            return self.from_features(tf.reshape(maps, (batch, length, *self.feature_shape)))
 
-        def maps(some):
-            return tf.cast(self.backbone(squeezed(some), training=False), tf.float32)
+        def inputs(positions):  # (V, n) -> the clips of all videos
+            numbers = sampling.snippets(positions, length, self.snippet)
+            clips = tf.gather(images, tf.reshape(numbers, [-1]), axis=1)
+            pixels = transforms.stack_snippets(squeezed(_first_two_joined(clips)), self.snippet)
+            return {"video": tf.reshape(pixels, (-1, self.frames, *pixels.shape[1:]))}
 
-        features = in_pieces(maps, images, FRAMES_AT_ONCE, self.feature_shape)
-        return self.from_features(tf.reshape(features, (shape[0], shape[1], *self.feature_shape)))
+        return self._from_clips(inputs, batch, length)
 
     def _picture(self, jpeg):
         return pipeline.picture(jpeg, self.size)
 
-    def _windows(self, length):
-        """`sampling.window_starts` and `window_indices` as tensors."""
-        last = tf.maximum(length - self.frames, 0)
-        starts = tf.minimum(tf.range(-(-last // self.stride) + 1) * self.stride, last)
-        return tf.minimum(starts[:, None] + tf.range(self.frames), length - 1)
+    def _from_clips(self, inputs, batch, length):
+        """Run the model over the clips; `inputs` are those of some clips of all `batch` videos."""
+        positions = self.sampler.positions(self.sampler.starts(length), length)  # (W, n)
+
+        def answer(some):
+            outputs = self.model(inputs(some), training=False)
+            return self._canonical(outputs, batch)
+
+        classes = self.model.output["logits"].shape[-1]
+        shapes = [
+            (classes,),
+            (self.frames, None, None),
+            (self.frames,),
+            (self.frames, classes),
+        ]
+        clip, where, when, steps = in_pieces(
+            answer,
+            positions,
+            tf.maximum(CLIPS_AT_ONCE // batch, 1),
+            [(None, *shape) for shape in shapes],
+        )  # each (W, B, ...)
+        return self._video(clip) | self._timeline(where, when, steps, positions, length)
 
     def _canonical(self, outputs, batch):
-        """What the clips say, with the windows first: `(B * V, ...)` -> `(V, B, ...)`."""
-        maps = self.head.explain(outputs)
+        """What the clips say, with the clips first: `(B * V, ...)` -> `(V, B, ...)`."""
+        maps = self.model.explain(outputs)
         answers = (
             tf.nn.softmax(outputs["logits"]),
             maps["where"],
             maps["when"],
-            tf.nn.softmax(outputs["step_logits"]),
+            self.model.step_probabilities(outputs),
         )
 
-        def windows_first(answer):
+        def clips_first(answer):
             answer = tf.cast(answer, tf.float32)
             shape = tf.concat([[batch, -1], tf.shape(answer)[1:]], 0)
-            answer = tf.reshape(answer, shape)
-            return tf.einsum("bv...->vb...", answer)
+            return tf.einsum("bv...->vb...", tf.reshape(answer, shape))
 
-        return tuple(windows_first(answer) for answer in answers)
+        return tuple(clips_first(answer) for answer in answers)
 
     def _video(self, clip):
         probabilities = tf.reduce_mean(clip, axis=0)
@@ -138,17 +158,18 @@ class Recognizer:
             "clip_probabilities": tf.einsum("vbk->bvk", clip),
         }
 
-    def _timeline(self, where, when, steps, windows, length):
-        """Means over the windows that hold a frame: `(W, B, n, ...)` -> `(B, T, ...)`."""
-        frame = tf.reshape(windows, (-1,))
+    def _timeline(self, where, when, steps, positions, length):
+        """What the clips say of each frame: `(W, B, n, ...)` -> `(B, T, ...)`."""
+        frame = tf.reshape(positions, (-1,))
         held = tf.math.unsorted_segment_sum(tf.ones_like(frame, tf.float32), frame, length)
+        nearest = _nearest(tf.cast(tf.where(held > 0)[:, 0], tf.int32), length)
 
         def mean(values):
             values = tf.einsum("vbn...->vnb...", values)
             values = tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], 0))
             total = tf.math.unsorted_segment_sum(values, frame, length)  # (T, B, ...)
             weights = tf.reshape(held, tf.concat([[-1], tf.ones(tf.rank(total) - 1, tf.int32)], 0))
-            return tf.einsum("tb...->bt...", total / weights)
+            return tf.einsum("tb...->bt...", tf.gather(total / tf.maximum(weights, 1), nearest))
 
         when = mean(when)
         return {
@@ -156,6 +177,18 @@ class Recognizer:
             "when": when / tf.reduce_sum(when, axis=1, keepdims=True),
             "step_probabilities": mean(steps),
         }
+
+
+def _first_two_joined(tensor):
+    return tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
+
+
+def _nearest(held, length):
+    """For each of `length` frames the nearest number among `held` (rising), the earlier of two."""
+    frames = tf.range(length)
+    after = tf.minimum(tf.searchsorted(held, frames), tf.size(held) - 1)
+    left, right = tf.gather(held, tf.maximum(after - 1, 0)), tf.gather(held, after)
+    return tf.where(tf.abs(frames - left) <= tf.abs(right - frames), left, right)
 
 
 def load_recognizer(path) -> Recognizer:
@@ -166,8 +199,7 @@ def load_recognizer(path) -> Recognizer:
             f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
         )
     model = _load_model(run.model)
-    clips = run.recipe.clips
-    return Recognizer(model, clips.frames, clips.stride, clips.size)
+    return Recognizer(model, run.recipe.clips)
 
 
 def _load_model(path):

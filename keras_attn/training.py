@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from keras_attn import runs
 from keras_attn.backbones import BACKBONES, weights_hash
+from keras_attn.batch_norm import set_batch_norm
 from keras_attn.data.source import open_source
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import locked, remove_leftovers, sha256, staging, write_json
 from keras_attn.models import MODELS
 from keras_attn.models.base import swap_input
+from keras_attn.optimizers import make_optimizer
 from keras_attn.recipes import RECIPES, Recipe, check_model
 from keras_attn.training_loop import TrainingLoop
 
@@ -72,9 +74,20 @@ def _resolve(recipe):
             raise UsageError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
         recipe = RECIPES[recipe]
     check_model(recipe)
-    if recipe.backbone not in BACKBONES:
-        raise UsageError(f"no backbone {recipe.backbone!r}; there are {', '.join(BACKBONES)}")
+    try:
+        if recipe.endpoint and recipe.input == "features":
+            _refuse_uncacheable(recipe)
+    except ValueError as error:
+        raise UsageError(f"the recipe's arguments {recipe.arguments}: {error}") from error
     return recipe
+
+
+def _refuse_uncacheable(recipe):
+    if not BACKBONES[recipe.backbone].per_frame:
+        raise UsageError(
+            f"backbone {recipe.backbone}: sees the frames of a clip together, so that nothing of "
+            "it can be cached; use --set input=video"
+        )
 
 
 def _fix_randomness(seed):
@@ -124,11 +137,18 @@ class _precision:
 def _build(recipe, source):
     model = _model(recipe, source)
     if recipe.input == "video":
-        model.get_layer("backbone").trainable = recipe.train_backbone
+        model.image_network.trainable = recipe.train_backbone
+        if recipe.train_backbone:
+            _set_batch_norm(model.image_network, recipe.batch_norm)
+    steps = -(-len(source.clips("train")) // recipe.batch_size)
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            recipe.learning_rate,
-            gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+        optimizer=make_optimizer(
+            recipe.optimizer,
+            _schedule(recipe, steps),
+            weight_decay=recipe.weight_decay,
+            multipliers=recipe.multipliers,
+            clip_norm=recipe.clip_norm,
+            accumulate=recipe.accumulate,
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
@@ -138,22 +158,42 @@ def _build(recipe, source):
     return model
 
 
-def _model(recipe, source):
-    frames = recipe.clips.frames
-    if recipe.input == "features":
-        shape, backbone = (frames, *source.feature_shape), {}
-    else:
-        shape = (frames, recipe.clips.size, recipe.clips.size, 3)
-        backbone = {"backbone": recipe.backbone, "backbone_weights": recipe.backbone_weights}
+def _set_batch_norm(network, policy):
     try:
-        return MODELS[recipe.model](
-            len(source.classes), input_shape=shape, **backbone, **recipe.arguments
+        set_batch_norm(network, policy)
+    except ValueError as error:
+        raise UsageError(f"batch_norm={policy}: {error}") from error
+
+
+def _schedule(recipe, steps):
+    """The learning rate, which falls to a tenth after each of `decay_epochs` of `steps` batches."""
+    if not recipe.decay_epochs:
+        return recipe.learning_rate
+    batches = [epoch * steps - 1 for epoch in recipe.decay_epochs]  # the last with the old rate
+    rates = [recipe.learning_rate * 0.1**i for i in range(len(batches) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(batches, rates)
+
+
+def _model(recipe, source):
+    clips, kind = recipe.clips, MODELS[recipe.model]
+    cached = recipe.input == "features"
+    shape = source.feature_shape if cached else (clips.size, clips.size, clips.channels)
+    shape = (clips.frames, *shape)
+    try:
+        model = kind(
+            len(source.classes),
+            input_shape=shape,
+            backbone_weights=recipe.backbone_weights,
+            **kind.input_arguments(recipe.backbone, cached),
+            **recipe.arguments,
         )
+        model.check_frames(clips.in_use)
     except ValueError as error:
         raise UsageError(
             f"the model {recipe.model} cannot be built with input_shape={shape} and "
             f"{recipe.arguments}: {error}"
         ) from error
+    return model
 
 
 def _finish(run, source, model, position):
@@ -164,7 +204,7 @@ def _finish(run, source, model, position):
     if recipe.input == "features":
         size = recipe.clips.size
         model = swap_input(model, recipe.backbone, (recipe.clips.frames, size, size, 3))
-        _fill(model.get_layer("backbone").layer, source)
+        _fill(model.image_network, source)
     with staging(run.model) as beside:
         model.save(beside)
     results = run.facts | {

@@ -64,7 +64,7 @@ class TrainingLoop:
             )
             if wanted
         ]
-        self.read = source.reader(augment)
+        self.read = source.reader(augment, random=True)
         self.read_plain = source.reader()
         self.clips = source.clips("train")
         self.validation = source.clips("validation") if source.parts.get("validation") else None

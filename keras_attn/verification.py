@@ -20,7 +20,7 @@ from keras_attn.verification_process import read_request
 
 TOLERANCE = 1e-5
 LOADERS = ("tf.saved_model.load", "tf.compat.v1.saved_model.loader")
-SIGNATURES = ("serving_default", "explain", "jpeg_frames", "features")
+SIGNATURES = ("serving_default", "explain", "jpeg_frames")  # some exports have "features" too
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ def verify(saved_model, *, run=None) -> Verification:
 
     recognizer = load_recognizer(run)
     for name, request, _ in reference:
-        if name == "features" and request.shape[2:] != recognizer.feature_shape:
+        found = recognizer.feature_shape if recognizer.per_frame else None
+        if name == "features" and request.shape[2:] != found:
             raise UserError(
-                f"{folder}: takes features {request.shape[2:]}, but the run {run} has "
-                f"{recognizer.feature_shape}; it was exported from another run"
+                f"{folder}: takes features {request.shape[2:]}, but the run {run} has {found}; it "
+                "was exported from another run"
             )
     return verify_folder(folder, answered(recognizer, reference))
 
@@ -85,8 +86,9 @@ def answered(recognizer, cases) -> list[tuple]:
         "serving_default": recognizer.answer_frames,
         "explain": recognizer.answer_frames,
         "jpeg_frames": recognizer.answer_jpegs,
-        "features": recognizer.answer_features,
     }
+    if recognizer.per_frame:
+        functions["features"] = recognizer.answer_features
     reference = []
     for name, request, keys in cases:
         with tf.device("CPU"):

@@ -1,10 +1,11 @@
-"""Compare attention variants with each other and with a pooled linear model, on folds by group.
+"""Compare a paper's attention with its own no-attention baseline and a pooled linear model.
 
-    python scripts/compare_attention.py DATA WORKDIR --out docs/results/ucf101_20.md \
-        --set epochs=6 --set clips.stride=16
+    python scripts/compare_attention.py temporal_attention_mobilenet DATA WORKDIR \
+        --out docs/results/ucf101_20/temporal_attention.md --seeds 2 --set epochs=10
 
-DATA is scanned, split into folds, prepared, and holds the features of the recipe's backbone. Every
-run is a `keras-attn train` in a process of its own; runs that are finished are not repeated.
+DATA is scanned, split into folds by group, prepared, and holds the features that the recipe reads.
+Each variant is trained in a process of its own, so that its memory is its own; runs that are
+finished are not repeated.
 """
 
 import argparse
@@ -19,70 +20,123 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# For each model: the name of a variant -> the arguments of the constructor that make it.
 VARIANTS = {
-    "none": "no attention (mean over the cells)",
-    "classic": "classic attention, no penalty",
-    "structured": "structured: l2,1 penalty as printed, 1e-4",
-    "concentrated": "concentrated: entropy over blocks (ours), 1e-2",
+    "structured_attention": {
+        "no attention (mean over the cells)": {"attention": "none"},
+        "classic attention, no penalty": {"attention": "classic"},
+        "structured: l2,1 penalty as printed, 1e-4": {"attention": "structured", "penalty": "1e-4"},
+        # The printed lambda belongs to the printed penalty; the other value is ours, not tuned.
+        "concentrated: entropy over blocks (ours), 1e-2": {
+            "attention": "concentrated",
+            "penalty": "1e-2",
+        },
+    },
+    "sta_cnn": {
+        "no attention (mean over cells and segments)": {
+            "spatial": "none",
+            "groups": "1",
+            "keep": "9",
+            "test_pooling": "average",
+        },
+        "spatial attention only": {"groups": "1", "keep": "9", "test_pooling": "average"},
+        "temporal attention only, TS(3x3, 3x1)": {"spatial": "none"},
+        "spatial and temporal attention": {},
+    },
+    "temporal_attention": {
+        "no attention (mean over the frames)": {"attention": "none"},
+        "temporal attention": {},
+    },
+    "where_and_when": {
+        "no attention (mean over cells and frames)": {"spatial": "none", "temporal_mode": "none"},
+        "without the mask": {"spatial": "none"},
+        "without temporal attention": {"temporal_mode": "none"},
+        "mask and temporal attention": {},
+        "mask and temporal attention of the authors' code": {"temporal_mode": "posthoc"},
+    },
+    "pyramid_attention": {
+        "no attention (mean over the frames)": {"mode": "none"},
+        "shared scores": {"mode": "shared"},
+        "pyramid attention, no extra losses": {"interaction": "0", "pyramid": "0"},
+        "pyramid attention": {},
+    },
 }
-# The printed lambda belongs to the printed penalty; the other value is ours, not tuned.
-PENALTY = {"structured": "1e-4", "concentrated": "1e-2"}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe")
     parser.add_argument("data", type=Path)
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--recipe", default="structured_attention_mobilenet")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variant", help="train this one only, and write nothing")
     options = parser.parse_args()
-    folds = sorted({row.split(",")[-1].strip() for row in _rows(options.data / "split.csv")})
-    rows = [pooled_row(options, [int(fold) for fold in folds])]
-    for variant in VARIANTS:
+    folds = sorted({int(row.split(",")[-1]) for row in _rows(options.data / "split.csv")})
+    variants = VARIANTS[recipe(options).model]
+    if options.variant:
+        for seed in range(options.seeds):
+            for fold in folds:
+                train(options, options.variant, fold, seed)
+        return
+    rows = [pooled_row(options, folds)]
+    for variant in variants:
+        command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
+        subprocess.run(command, check=True)
         runs = [
-            attention_run(options, variant, int(fold), seed)
+            numbers(folder(options, variant, fold, seed))
             for seed in range(options.seeds)
             for fold in folds
         ]
-        rows.append(summary_row(VARIANTS[variant], runs, len(folds)))
-    write(options, rows, len(folds))
+        rows.append(summary_row(variant, runs, len(folds)))
+    write(options, rows, folds)
 
 
 def _rows(path):
     return path.read_text(encoding="utf-8").splitlines()[1:]
 
 
-def attention_run(options, variant, fold, seed):
-    """Train and evaluate one run; returns its numbers."""
-    from keras_attn import evaluate
+def recipe(options, **changes):
+    from keras_attn.recipes import RECIPES, override
+
+    changes = dict(change.split("=", 1) for change in options.set) | changes
+    return override(RECIPES[options.recipe], changes)
+
+
+def folder(options, variant, fold, seed):
+    number = list(VARIANTS[recipe(options).model]).index(variant)
+    return options.workdir / options.recipe / f"variant{number}-fold{fold}-seed{seed}"
+
+
+def train(options, variant, fold, seed):
+    """Train and evaluate one run, unless that is done."""
+    import keras_attn
+
+    arguments = VARIANTS[recipe(options).model][variant]
+    changes = {f"model.{name}": value for name, value in arguments.items()} | {"seed": str(seed)}
+    workdir = folder(options, variant, fold, seed)
+    if (workdir / "evaluation" / "test" / "metrics.json").exists():
+        return
+    wanted = recipe(options, **changes)
+    keras_attn.train(wanted, options.data, workdir, fold=fold, resume=True)
+    evaluation = keras_attn.evaluate(workdir, examples=0)
+    print(f"{variant}, fold {fold}, seed {seed}: {evaluation.lines()[0]}", flush=True)
+
+
+def numbers(workdir):
     from keras_attn.runs import open_run
 
-    workdir = options.workdir / f"{variant}-fold{fold}-seed{seed}"
-    changes = [*options.set, f"model.attention={variant}", f"seed={seed}"]
-    if variant in PENALTY:
-        changes.append(f"model.penalty={PENALTY[variant]}")
-    command = [sys.executable, "-m", "keras_attn", "train", options.recipe, "--resume", "--quiet"]
-    command += ["--data", str(options.data), "--workdir", str(workdir), "--fold", str(fold)]
-    subprocess.run(
-        [*command, *(part for change in changes for part in ("--set", change))], check=True
-    )
-    metrics = workdir / "evaluation" / "test" / "metrics.json"
-    if not metrics.exists():
-        evaluate(workdir, examples=0)
     results = open_run(workdir).read_results()
-    numbers = json.loads(metrics.read_text())["metrics"]
-    found = {
-        "seed": seed,
-        "accuracy": numbers["accuracy"],
-        "mean_class": numbers["mean_class_accuracy"],
+    found = json.loads((workdir / "evaluation" / "test" / "metrics.json").read_text())["metrics"]
+    return {
+        "accuracy": found["accuracy"],
+        "mean_class": found["mean_class_accuracy"],
         "seconds": results["seconds"],
         "memory": results["peak_memory_gib"],
+        "parameters": results["parameters"],
         "train_accuracy": results["history"][-1]["accuracy"],
     }
-    print(variant, fold, found, flush=True)
-    return found
 
 
 def pooled_row(options, folds):
@@ -90,18 +144,16 @@ def pooled_row(options, folds):
     from sklearn.linear_model import LogisticRegression
 
     from keras_attn.data.source import open_source
-    from keras_attn.recipes import RECIPES, override
 
-    changes = dict(change.split("=", 1) for change in options.set)
-    recipe = override(RECIPES[options.recipe], changes)
     pooled, runs = {}, []
     for fold in folds:
-        source = open_source(options.data, recipe, fold)
+        source = open_source(options.data, recipe(options), fold)
         for videos in source.parts.values():
             for video in videos:
                 if video.id not in pooled:
                     features = np.load(video.path, allow_pickle=False)
-                    pooled[video.id] = features.mean((0, 1, 2), dtype="float64")
+                    axes = tuple(range(features.ndim - 1))
+                    pooled[video.id] = features.mean(axes, dtype="float64")
         started = time.perf_counter()
         x, y, test_x, test_y = _arrays(source, pooled)
         model = LogisticRegression(max_iter=5000).fit(x, y)
@@ -109,11 +161,11 @@ def pooled_row(options, folds):
         shares = [right[test_y == label].mean() for label in np.unique(test_y)]
         runs.append(
             {
-                "seed": 0,
                 "accuracy": right.mean(),
                 "mean_class": np.mean(shares),
                 "seconds": time.perf_counter() - started,
                 "memory": None,
+                "parameters": model.coef_.size + model.intercept_.size,
                 "train_accuracy": model.score(x, y),
             }
         )
@@ -142,7 +194,8 @@ def summary_row(name, runs, folds):
         "seed_spread": float(accuracy.mean(1).std(ddof=1)) if len(accuracy) > 1 else None,
         "mean_class": float(np.mean([run["mean_class"] for run in runs])),
         "train_accuracy": float(np.mean([run["train_accuracy"] for run in runs])),
-        "hours": float(sum(run["seconds"] for run in runs) / 3600),
+        "parameters": int(runs[0]["parameters"]),
+        "seconds": float(np.mean([run["seconds"] for run in runs])),
         "memory": max(memory) if memory else None,
         "values": accuracy.tolist(),
     }
@@ -157,21 +210,21 @@ def write(options, rows, folds):
 
     lines = [
         "| model | runs | accuracy | sd over folds | sd over seeds | mean over classes "
-        "| clips right in training | hours | peak GiB |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| right in training | parameters | seconds a run | peak GiB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         cells = [row["name"], str(row["runs"])]
         cells += [number(row[key], ".3f") for key in ("accuracy", "fold_spread", "seed_spread")]
         cells += [number(row[key], ".3f") for key in ("mean_class", "train_accuracy")]
-        cells += [number(row["hours"], ".2f"), number(row["memory"], ".2f")]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells += [number(row["parameters"], ","), number(row["seconds"], ".0f")]
+        lines.append(f"| {' | '.join([*cells, number(row['memory'], '.2f')])} |")
     write_atomic(options.out, "\n".join(lines) + "\n")
     settings = {
         "recipe": options.recipe,
         "set": options.set,
         "seeds": options.seeds,
-        "folds": folds,
+        "folds": len(folds),
     }
     write_json(options.out.with_suffix(".json"), {"settings": settings, "rows": rows})
     print("\n".join(lines))

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from windows import window_indices, window_starts
 
 import keras_attn.recognition as recognition
-from keras_attn.data import sampling, transforms
+from keras_attn.data import transforms
 from keras_attn.models import StructuredAttentionLSTM
+from keras_attn.recipes import Clips
 from keras_attn.recognition import Recognizer, in_pieces
 
 FRAMES, STRIDE, SIZE, CLASSES = 4, 3, 16, 3
+CLIPS = Clips(frames=FRAMES, stride=STRIDE, size=SIZE)
 
 
 def model(attention="classic", precision="float32"):
@@ -43,7 +46,7 @@ def trained():
 
 @pytest.fixture(scope="module")
 def recognizer(trained):
-    return Recognizer(trained, FRAMES, STRIDE, SIZE)
+    return Recognizer(trained, CLIPS)
 
 
 def video(length, batch=2, height=20, width=28):
@@ -62,8 +65,8 @@ def plain(trained, frames):
     length = len(frames)
     pictures = transforms.squeeze(tf.constant(frames), SIZE).numpy()
     clips, where, when, steps = [], *([[] for _ in frames] for _ in range(3))
-    for start in sampling.window_starts(length, FRAMES, STRIDE):
-        chosen = sampling.window_indices(start, length, FRAMES)
+    for start in window_starts(length, FRAMES, STRIDE):
+        chosen = window_indices(start, length, FRAMES)
         outputs = trained({"video": pictures[chosen][None]}, training=False)
         maps = trained.explain(outputs)
         clips.append(softmax(outputs["logits"][0].numpy()))
@@ -113,7 +116,7 @@ def test_the_answer_does_not_depend_on_the_pieces(recognizer, trained, monkeypat
     expected = {key: value.numpy() for key, value in recognizer.answer_frames(video(41)).items()}
     monkeypatch.setattr(recognition, "FRAMES_AT_ONCE", images)
     monkeypatch.setattr(recognition, "CLIPS_AT_ONCE", clips)
-    again = Recognizer(trained, FRAMES, STRIDE, SIZE).answer_frames(video(41))
+    again = Recognizer(trained, CLIPS).answer_frames(video(41))
     assert_same({key: value.numpy() for key, value in again.items()}, expected)
 
 
@@ -134,7 +137,7 @@ def test_no_piece_is_larger_than_allowed_and_every_row_is_computed_once_in_order
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_jpegs_and_features_give_the_answer_of_their_frames(precision):
-    recognizer = Recognizer(model(precision=precision), FRAMES, STRIDE, SIZE)
+    recognizer = Recognizer(model(precision=precision), CLIPS)
     frames = video(6)
     jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in one] for one in frames]
     decoded = np.array([[tf.io.decode_jpeg(jpeg).numpy() for jpeg in one] for one in jpegs])
@@ -157,7 +160,7 @@ def test_frames_of_a_request_may_be_jpegs_of_different_sizes(recognizer):
 
 
 def test_without_attention_every_cell_weighs_the_same():
-    answer = Recognizer(model("none"), FRAMES, STRIDE, SIZE).answer_frames(video(5))
+    answer = Recognizer(model("none"), CLIPS).answer_frames(video(5))
     cells = np.prod(answer["where"].shape[2:])
     np.testing.assert_allclose(answer["where"], 1 / cells, rtol=1e-5)
 

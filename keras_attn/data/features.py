@@ -1,6 +1,7 @@
-"""Backbone features on disk: one float16 array `(n, h, w, C)` a video, with where they come from.
+"""Backbone features on disk: one float16 array a video, (n, h, w, C) or (n, D), and its origin.
 
-    DATA/features/<backbone>-<size>/provenance.json      backbone, size, weights, preprocessing
+    DATA/features/<backbone>-<size>-<endpoint>/
+                                    provenance.json      backbone, endpoint, weights, ...
                                     backbone.weights.h5
                                     index.csv            id, file, frames, source
                                     <stem>.npy           read in windows
@@ -24,11 +25,11 @@ _SECONDS_BETWEEN_INDEXES = 5.0
 
 
 class FeatureStore:
-    """The features of one backbone for the videos of a data folder."""
+    """The features of one backbone, at one endpoint, for the videos of a data folder."""
 
-    def __init__(self, data, backbone: str, size: int):
-        self.data, self.backbone, self.size = Path(data), backbone, size
-        self.folder = self.data / "features" / f"{backbone}-{size}"
+    def __init__(self, data, backbone: str, size: int, endpoint: str):
+        self.data, self.backbone, self.size, self.endpoint = Path(data), backbone, size, endpoint
+        self.folder = self.data / "features" / f"{backbone}-{size}-{endpoint}"
         self.index_path = self.folder / "index.csv"
         self.provenance_path = self.folder / "provenance.json"
         self.weights_path = self.folder / "backbone.weights.h5"
@@ -39,7 +40,8 @@ class FeatureStore:
         made = read_json(self.provenance_path) if self.provenance_path.exists() else {}
         weights = made.get("weights", "imagenet")
         options = [] if weights == "imagenet" else ["--weights", weights]
-        command = ["--backbone", self.backbone, "--size", self.size, *options]
+        command = ["--backbone", self.backbone, "--size", self.size, "--endpoint", self.endpoint]
+        command += options
         return f"Make them with: {tables.command('features', self.data, *command)}"
 
     def claim(self, provenance: dict) -> None:

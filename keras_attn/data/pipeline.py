@@ -49,9 +49,10 @@ class ClipIndex:
         return np.array([video.path for video in self.videos], object)[self.numbers]
 
 
-def clip_index(videos: list[Video], frames: int, stride: int) -> ClipIndex:
-    """List the windows of each video (see `sampling.window_starts`), in the order given."""
-    starts = [sampling.window_starts(video.frames, frames, stride) for video in videos]
+def clip_index(videos: list[Video], sampler) -> ClipIndex:
+    """List the clips of each video, in the order given; `sampler` is one of `sampling`."""
+    by_length = {length: sampler.starts(length).numpy() for length in {v.frames for v in videos}}
+    starts = [by_length[video.frames] for video in videos]
     numbers = np.repeat(np.arange(len(videos), dtype="int32"), [len(some) for some in starts])
     return ClipIndex(tuple(videos), numbers, np.concatenate(starts).astype("int32"))
 
@@ -96,18 +97,35 @@ def _inputs_and_label(example):
     return inputs, example["label"]
 
 
-def read_record(frames: int, size: int, augment=()):
-    """A reader of records: decode only the frames of the clip, augment, squeeze to `size`."""
+def frame_numbers(sampler, snippet: int = 1, random: bool = False):
+    """From an example to the numbers of its frames `(n, snippet)`; `random` is for training."""
+
+    def numbers(example):
+        seed = example["seed"] + 2 if random else None
+        length = example["length"]
+        positions = sampler.positions(example["start"][None], length, seed)[0]
+        return sampling.snippets(positions, length, snippet)
+
+    return numbers
+
+
+def read_record(numbers, size: int, augment=()):
+    """A reader of records: decode only the frames of the clip, augment, squeeze to `size`.
+
+    `numbers` is what `frame_numbers` made. Gives `video (n, size, size, 3 * snippet)`: the frames
+    of a snippet lie side by side in the channels.
+    """
 
     def read(example):
         encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
-        chosen = tf.gather(encoded, _window(example, frames))
-        video = tf.map_fn(_decode, chosen, fn_output_signature=tf.uint8)
-        example = {**example, "video": video}
+        chosen = numbers(example)
+        frames = tf.gather(encoded, tf.reshape(chosen, [-1]))
+        example = {**example, "video": tf.map_fn(_decode, frames, fn_output_signature=tf.uint8)}
         for transform in augment:
             example = transform(example)
-        video = transforms.squeeze(example["video"], size)
-        return {**example, "video": tf.ensure_shape(video, (frames, size, size, 3))}
+        count, snippet = chosen.shape
+        video = transforms.stack_snippets(transforms.squeeze(example["video"], size), snippet)
+        return {**example, "video": tf.ensure_shape(video, (count, size, size, 3 * snippet))}
 
     return read
 
@@ -129,34 +147,34 @@ def picture(jpeg, size: int):
     return transforms.squeeze(_decode(jpeg)[None], size)[0]
 
 
-def _window(example, frames):
-    return tf.minimum(example["start"] + tf.range(frames), example["length"] - 1)
+def read_features(numbers, shape: tuple[int, ...]):
+    """A reader of feature files: only the frames asked for, of a `(n, *shape)` float16 .npy file.
 
-
-def read_features(frames: int, shape: tuple[int, ...]):
-    """A reader of feature files: only the window, of a `(n, *shape)` float16 array in a .npy file.
-
-    The place of the window is computed: `numpy.load` parses the header as Python, which CPython
-    3.11 cannot do in several threads (gh-106905), and a memory map kills a process whose file
-    becomes shorter.
+    `numbers` is what `frame_numbers` made, with snippets of one frame. The place of a frame is
+    computed: `numpy.load` parses the header as Python, which CPython 3.11 cannot do in several
+    threads (gh-106905), and a memory map kills a process whose file becomes shorter.
     """
-    cells = math.prod(shape)
+    size = math.prod(shape)
 
-    def window(path, start, length):
-        count = min(frames, length - start)
+    def rows(path, chosen):
+        first, count = chosen[0], chosen[-1] - chosen[0] + 1
+        close = count <= 2 * len(chosen)  # then one read is faster than one for each frame
+        places = [(first, count)] if close else [(number, 1) for number in chosen]
         with open(path, "rb") as file:
             file.seek(8)  # after the magic string and version: the length of the header
             header = 10 + int.from_bytes(file.read(2), "little")
-            file.seek(header + int(start) * cells * 2)
-            part = np.fromfile(file, "<f2", count * cells)
-        if len(part) != count * cells:
-            raise OSError(f"{path.decode()}: became shorter while it was read")
-        chosen = sampling.window_indices(start, length, frames) - start
-        return part.reshape(count, *shape)[chosen]
+            parts = []
+            for number, count in places:
+                file.seek(header + int(number) * size * 2)
+                parts.append(np.fromfile(file, "<f2", int(count) * size))
+                if len(parts[-1]) != count * size:
+                    raise OSError(f"{path.decode()}: became shorter while it was read")
+        found = np.concatenate(parts).reshape(-1, *shape)
+        return found[chosen - first] if close else found
 
     def read(example):
-        arguments = [example[key] for key in ("path", "start", "length")]
-        features = tf.numpy_function(window, arguments, tf.float16, stateful=False)
-        return {**example, "features": tf.ensure_shape(features, (frames, *shape))}
+        chosen = numbers(example)[:, 0]
+        features = tf.numpy_function(rows, [example["path"], chosen], tf.float16, stateful=False)
+        return {**example, "features": tf.ensure_shape(features, (*chosen.shape, *shape))}
 
     return read

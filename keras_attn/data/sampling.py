@@ -1,25 +1,70 @@
-"""Which frames and in which order: integers in, integers out."""
+"""Which frames of a video make its clips, and in which order clips are read: integers only."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 
-def window_starts(length: int, frames: int, stride: int) -> np.ndarray:
-    """First frames of the clips of a video of `length` frames.
+@dataclass(frozen=True)
+class Windows:
+    """Clips of `frames` frames, `step` apart (1: consecutive); one begins every `stride` frames.
 
-    Windows of `frames` consecutive frames begin every `stride` frames (Quan et al. 2020, section
-    3.4); a last one ends on the last frame, so that no frame is left out. A video shorter than
-    `frames` has one window. Raises `ValueError` for an empty video.
+    Quan et al. 2020, section 3.4. A last clip ends on the last frame, so that the end of a video is
+    not left out; a video shorter than a clip has one, which repeats the last frame.
     """
-    if length < 1:
-        raise ValueError(f"length must be at least 1 frame, got {length}")
-    last = max(length - frames, 0)
-    count = -(-last // stride) + 1
-    return np.minimum(np.arange(count) * stride, last)
+
+    frames: int
+    stride: int
+    step: int = 1
+
+    def starts(self, length):
+        """First frames of the clips of a video of `length` frames: int32 `(W,)`."""
+        last = tf.maximum(length - (self.frames - 1) * self.step - 1, 0)
+        return tf.minimum(tf.range(-(-last // self.stride) + 1) * self.stride, last)
+
+    def positions(self, starts, length, seed=None):
+        """Frame numbers of the clips that begin at `starts`: `(W,) -> (W, frames)`."""
+        return tf.minimum(starts[:, None] + tf.range(self.frames) * self.step, length - 1)
 
 
-def window_indices(start: int, length: int, frames: int) -> np.ndarray:
-    """The frame numbers of one window; past the end, the last frame again."""
-    return np.minimum(start + np.arange(frames), length - 1)
+@dataclass(frozen=True)
+class Segments:
+    """One clip a video: from each of `frames` equal parts one snippet of `snippet` frames.
+
+    Wang et al. 2016 (TSN). With a seed the snippet lies anywhere in its part, without in its
+    middle; parts may be shorter than a frame, so that any length will do.
+    """
+
+    frames: int
+    snippet: int = 1
+
+    def starts(self, length):
+        return tf.zeros([1], tf.int32)
+
+    def positions(self, starts, length, seed=None):
+        """First frames of the snippets: `(W,) -> (W, frames)`."""
+        shape = [tf.shape(starts)[0], self.frames]
+        middle = tf.fill(shape, tf.constant(0.5, tf.float64))
+        part = middle if seed is None else tf.random.stateless_uniform(shape, seed, dtype="float64")
+        places = tf.maximum(length - self.snippet + 1, 1)
+        numbers = (tf.range(self.frames, dtype="float64") + part) / self.frames
+        return tf.cast(numbers * tf.cast(places, tf.float64), tf.int32)
+
+
+def sampler(clips, training: bool) -> Windows | Segments:
+    """What the fields `sampling`, `frames`, `stride`, `step` and so on of a recipe's clips mean."""
+    if clips.sampling == "windows":
+        return Windows(clips.frames, clips.stride, clips.step)
+    return Segments(clips.frames if training else clips.test_frames or clips.frames, clips.snippet)
+
+
+def snippets(positions, length, snippet: int):
+    """The `snippet` consecutive frames from each position: `(..., n) -> (..., n, snippet)`.
+
+    Past the end, the last frame again.
+    """
+    return tf.minimum(positions[..., None] + tf.range(snippet), length - 1)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_attn.data import pipeline, record_index, tables
+from keras_attn.data import pipeline, record_index, sampling, tables
 from keras_attn.data.features import FeatureStore
 from keras_attn.data.pipeline import ClipIndex, Video
 from keras_attn.errors import DataError, UsageError
@@ -14,8 +14,8 @@ from keras_attn.files import sha256
 class Source:
     """The videos of each part of a data folder, and how their clips are read.
 
-    `feature_shape (h, w, C)`, `backbone_weights` (a path) and `provenance` are those of the cached
-    features; without them the source reads frames.
+    `feature_shape` (of a frame), `backbone_weights` (a path) and `provenance` are those of the
+    cached features; without them the source reads frames.
     """
 
     data: Path
@@ -28,14 +28,19 @@ class Source:
     backbone_weights: Path | None = None
 
     def clips(self, part: str) -> ClipIndex:
-        settings = self.clips_settings
-        return pipeline.clip_index(self.parts[part], settings.frames, settings.stride)
+        return pipeline.clip_index(self.parts[part], self._sampler)
 
-    def reader(self, augment=()):
+    def reader(self, augment=(), random: bool = False):
+        """What reads a clip for training; `random`: other frames of each segment every time."""
         settings = self.clips_settings
+        numbers = pipeline.frame_numbers(self._sampler, settings.snippet, random)
         if self.feature_shape:
-            return pipeline.read_features(settings.frames, self.feature_shape)
-        return pipeline.read_record(settings.frames, settings.size, augment)
+            return pipeline.read_features(numbers, self.feature_shape)
+        return pipeline.read_record(numbers, settings.size, augment)
+
+    @property
+    def _sampler(self):
+        return sampling.sampler(self.clips_settings, training=True)
 
     def facts(self) -> dict:
         """What a run records of its data, to refuse other data later."""
@@ -50,7 +55,7 @@ class Source:
 
 
 def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
-    """Open the data folder `data` for `recipe` (its `input`, `backbone` and `clips`).
+    """Open the data folder `data` for `recipe` (its `input`, `backbone`, `endpoint` and `clips`).
 
     The records of the parts named in `read`, by default all, are held against their SHA-256, at the
     speed of the disk: a wrong bit need not fail later, it can also just be learned from. Raises
@@ -62,8 +67,9 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
     known = {key: label for part in labels.values() for key, label in part.items()}
     shape = weights = None
     if recipe.input == "features":
-        store = FeatureStore(data, recipe.backbone, recipe.clips.size)
-        provenance = store.check({"backbone": recipe.backbone, "size": recipe.clips.size})
+        store = FeatureStore(data, recipe.backbone, recipe.clips.size, recipe.endpoint)
+        names = {"backbone": recipe.backbone, "endpoint": recipe.endpoint}
+        provenance = store.check({**names, "size": recipe.clips.size})
         shape, weights = tuple(provenance["shape"]), store.weights_path
         if not weights.exists():
             raise DataError(f"{weights}: missing. {store.remedy}")

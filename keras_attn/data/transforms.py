@@ -12,6 +12,15 @@ def squeeze(video, size: int):
     return tf.cast(tf.image.resize(video, (size, size), antialias=True), tf.float32)
 
 
+def stack_snippets(frames, snippet: int):
+    """Neighbours side by side: `(n * snippet, H, W, C) -> (n, H, W, snippet * C)`."""
+    if snippet == 1:
+        return frames
+    height, width, channels = frames.shape[1:]
+    split = tf.reshape(frames, (-1, snippet, height, width, channels))
+    return tf.reshape(tf.einsum("nlhwc->nhwlc", split), (-1, height, width, snippet * channels))
+
+
 def random_crop(example: dict) -> dict:
     """Cut one box of 80 % to 100 % of each side out of all frames; the seed is the example's."""
     video = example["video"]

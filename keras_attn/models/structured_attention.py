@@ -152,6 +152,9 @@ class StructuredAttentionLSTM(VideoClassifier):
             "when": when / ops.sum(when, axis=1, keepdims=True),
         }
 
+    def step_probabilities(self, outputs):
+        return ops.softmax(ops.convert_to_tensor(outputs["step_logits"]))
+
     def get_config(self):
         return {"name": self.name, **self.config}
 

@@ -40,23 +40,45 @@ def _alternatives(kind):
 
 @dataclass(frozen=True)
 class Clips:
-    """What one example is: `frames` consecutive frames, one clip every `stride` frames, squeezed to
-    `size` x `size` pixels."""
+    """What one example is, of frames squeezed to `size` x `size` pixels.
 
+    `sampling="windows"`: `frames` frames, `step` apart; one clip every `stride` frames.
+    `sampling="segments"`: one clip a video, a snippet of `snippet` consecutive frames from each of
+    `frames` equal parts, and of `test_frames` parts (None: as many) once the model is trained.
+    """
+
+    sampling: typing.Literal["windows", "segments"] = "windows"
     frames: int = 30
     stride: int = 2
+    step: int = 1
+    snippet: int = 1
+    test_frames: int | None = None
     size: int = 299
 
     def __post_init__(self):
         _check_kinds(self, "clips.")
-        _at_least("clips.frames", self.frames, 1)
-        _at_least("clips.stride", self.stride, 1)
-        _at_least("clips.size", self.size, 1)
-        if self.stride > self.frames:
+        for name in ("frames", "stride", "step", "snippet", "size"):
+            _at_least(f"clips.{name}", getattr(self, name), 1)
+        if self.sampling == "segments":
+            _at_least("clips.test_frames", self.in_use, 1)
+            return
+        if self.stride > self.frames * self.step:
             raise UsageError(
-                f"clips.stride must be at most clips.frames={self.frames}, got {self.stride}: "
-                "frames between the clips would never be seen"
+                f"clips.stride must be at most clips.frames={self.frames} times clips.step="
+                f"{self.step}, got {self.stride}: frames between the clips would never be seen"
             )
+        if self.test_frames is not None or self.snippet > 1:
+            raise UsageError("clips.test_frames and clips.snippet need clips.sampling=segments")
+
+    @property
+    def in_use(self) -> int:
+        """Frames of a clip once the model is trained."""
+        return self.frames if self.test_frames is None else self.test_frames
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the model sees at each position: the colours of its snippet."""
+        return 3 * self.snippet
 
 
 @dataclass(frozen=True)
@@ -64,12 +86,16 @@ class Recipe:
     """A training run.
 
     `model` is a key of `keras_attn.models.MODELS`, `arguments` go to its constructor. With
-    `input="features"` the run reads the cached maps of `backbone`; with `"video"` it reads frames
+    `input="features"` the run reads the cached output of `backbone`; with `"video"` it reads frames
     and runs the backbone, which starts from `backbone_weights` and learns only if `train_backbone`
-    is set; cached features have the weights they were made with. `batch_size` clips are computed
-    at once and `accumulate` such batches make one update. `select` decides which epoch's weights
-    are kept: the `"last"`, or the one with the `"best"` validation accuracy. `precision="auto"` is
-    mixed_float16 on a GPU and float32 elsewhere.
+    is set; cached features have the weights they were made with. `batch_norm` says which batch
+    normalisations of a backbone that learns do so too (`batch_norm.set_batch_norm`).
+
+    `batch_size` clips are computed at once and `accumulate` such batches make one update.
+    `decay_epochs` are the epochs after which the learning rate falls to a tenth; `weight_decay`,
+    `multipliers` and `clip_norm` are those of `optimizers.make_optimizer`.
+    `select` decides which epoch's weights are kept: the `"last"`, or the one with the `"best"`
+    validation accuracy. `precision="auto"` is mixed_float16 on a GPU and float32 elsewhere.
     """
 
     model: str
@@ -78,13 +104,19 @@ class Recipe:
     backbone: str = "inception_v3"
     backbone_weights: str | None = "imagenet"
     train_backbone: bool = False
+    batch_norm: typing.Literal["train", "partial", "frozen"] = "train"
     clips: Clips = Clips()
     flip: bool = False
     random_crop: bool = False
     batch_size: int = 32
     accumulate: int = 1
     epochs: int = 10
+    optimizer: typing.Literal["adam", "sgd", "adadelta"] = "adam"
     learning_rate: float = 1e-4
+    decay_epochs: list[int] = field(default_factory=list)
+    weight_decay: float = 0.0
+    multipliers: dict[str, list] = field(default_factory=dict)
+    clip_norm: float | None = None
     select: typing.Literal["last", "best"] = "last"
     precision: typing.Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     seed: int = 0
@@ -94,13 +126,39 @@ class Recipe:
         for name in ("batch_size", "accumulate", "epochs"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
+        _at_least("weight_decay", self.weight_decay, 0)
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be above 0 and finite, got {value}")
+        epochs = self.decay_epochs
+        if any(type(e) is not int or e < 1 for e in epochs) or sorted(set(epochs)) != epochs:
+            raise UsageError(f"decay_epochs must be rising numbers from 1, got {self.decay_epochs}")
+        self._check_input()
+
+    def _check_input(self):
         if self.input == "features" and (self.flip or self.random_crop or self.train_backbone):
             raise UsageError(
                 "flip, random_crop and train_backbone need input=video: cached features "
                 "were computed once, from whole frames"
             )
+        if self.input == "features" and self.clips.snippet > 1:
+            raise UsageError(
+                f"clips.snippet={self.clips.snippet} needs input=video: cached features belong to "
+                "single frames"
+            )
+        if self.batch_norm != "train" and not self.train_backbone:
+            raise UsageError(f"batch_norm={self.batch_norm} needs train_backbone=true")
+
+    @property
+    def endpoint(self) -> str:
+        """The output of the backbone that the model reads; `UsageError` for an unknown backbone."""
+        from keras_attn.backbones import BACKBONES
+        from keras_attn.models import MODELS
+
+        if self.backbone not in BACKBONES:
+            raise UsageError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
+        return MODELS[self.model].endpoint(self.backbone, self.arguments)
 
 
 def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
@@ -131,8 +189,10 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 
 def _argument(recipe, name, text):
     default = _parameters(recipe, [name])[name].default
-    kind = int | None if default is None else type(default)
-    return {name: _parse(f"model.{name}", text, kind)}
+    if default is None or text == "null":
+        value = _read_json(text)
+        return {name: None if text.lower() == "none" else value}
+    return {name: _parse(f"model.{name}", text, type(default))}
 
 
 def _parameters(recipe, names):
@@ -141,7 +201,7 @@ def _parameters(recipe, names):
 
     if recipe.model not in MODELS:
         raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
-    reserved = {"num_classes", "input_shape", "backbone", "backbone_weights", "kwargs"}
+    reserved = {"num_classes", "input_shape", "backbone", "cached", "backbone_weights", "kwargs"}
     parameters = inspect.signature(MODELS[recipe.model]).parameters
     known = {key: value for key, value in parameters.items() if key not in reserved}
     for name in names:
@@ -167,15 +227,22 @@ def _parse(path, text, kind):
     kind = kinds[0]
     if kind is str:
         return text
-    try:
-        value = json.loads(text.lower())
-    except json.JSONDecodeError:
-        value = text
+    value = _read_json(text)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
         raise UsageError(f"{path} must be of type {kind.__name__}, got {text!r}")
     return value
+
+
+def _read_json(text):
+    """`text` as JSON, with True and False as Python writes them too; else the text itself."""
+    for candidate in (text, text.lower()):
+        try:
+            return json.loads(candidate)
+        except json.JSONDecodeError:
+            continue
+    return text
 
 
 def from_dict(values: dict) -> Recipe:

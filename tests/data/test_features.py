@@ -9,13 +9,16 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from windows import segment_indices, window_indices, window_starts
 
 from keras_attn.data import pipeline, sampling, tables
 from keras_attn.data.features import FeatureStore, IndexWriter
+from keras_attn.data.sampling import Segments, Windows
 from keras_attn.errors import DataError
 from keras_attn.files import staging
 
 SHAPE = (2, 3, 5)
+WINDOWS = Windows(3, 3)
 LENGTHS = {"a/x.mp4": 7, "b/y.mp4": 2}
 
 
@@ -28,7 +31,7 @@ def store(tmp_path):
         for key, n in LENGTHS.items()
     ]
     tables.write_manifest(tmp_path, rows)
-    store = FeatureStore(tmp_path, "tiny", 32)
+    store = FeatureStore(tmp_path, "tiny", 32, "maps")
     random = np.random.default_rng(1)
     arrays = {key: random.normal(size=(n, *SHAPE)).astype("f4") for key, n in LENGTHS.items()}
     with IndexWriter(store, {}) as index:
@@ -46,25 +49,36 @@ def test_windows_are_what_was_written_in_half_precision(store):
     store, arrays = store
     videos = store.videos({"b/y.mp4": 1, "a/x.mp4": 0}, SHAPE)
     assert [(v.id, v.frames, v.label) for v in videos] == [("b/y.mp4", 2, 1), ("a/x.mp4", 7, 0)]
-    index = pipeline.clip_index(videos, frames=4, stride=3)
-    read = pipeline.read_features(4, SHAPE)
+    index = pipeline.clip_index(videos, Windows(4, 3))
+    read = pipeline.read_features(pipeline.frame_numbers(Windows(4, 3)), SHAPE)
     ((inputs, labels),) = list(pipeline.batches(index, read, 8))
     expected = [
-        arrays[v.id][sampling.window_indices(start, v.frames, 4)]
+        arrays[v.id][window_indices(start, v.frames, 4)]
         for v in videos
-        for start in sampling.window_starts(v.frames, 4, 3)
+        for start in window_starts(v.frames, 4, 3)
     ]
     assert inputs["features"].dtype == np.float16 and labels.numpy().tolist() == [1, 0, 0]
     np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
     np.testing.assert_array_equal(inputs["features"][0, 1], inputs["features"][0, 3])  # padded
 
 
+@pytest.mark.parametrize("segments", [2, 3, 5])  # far apart, and close enough for one read
+def test_segments_are_the_frames_they_name(store, segments):
+    store, arrays = store
+    sampler = Segments(segments)
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0, "b/y.mp4": 1}, SHAPE), sampler)
+    read = pipeline.read_features(pipeline.frame_numbers(sampler), SHAPE)
+    ((inputs, _),) = list(pipeline.batches(index, read, 8))
+    expected = [array[segment_indices(len(array), segments)] for array in arrays.values()]
+    np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
+
+
 def test_many_threads_read_at_once(store, monkeypatch):
     """Without numpy.load, whose parsing of the header fails now and then in threads."""
     store, arrays = store
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 300, frames=3, stride=3)
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 300, WINDOWS)
     monkeypatch.setattr(np, "load", None)
-    read = pipeline.read_features(3, SHAPE)
+    read = pipeline.read_features(pipeline.frame_numbers(WINDOWS), SHAPE)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 16
     dataset = pipeline.batches(index, read, 100, seed=1).with_options(options)
@@ -79,10 +93,11 @@ def test_many_threads_read_at_once(store, monkeypatch):
 
 def test_a_file_that_is_cut_during_the_training_is_named(store):
     store, _ = store
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE), frames=4, stride=3)
+    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE), WINDOWS)
     cut(store.path("a/x.mp4"))
     with pytest.raises(tf.errors.OpError, match=r"a-x-.*\.npy: became shorter"):
-        list(pipeline.batches(index, pipeline.read_features(4, SHAPE), 8))
+        read = pipeline.read_features(pipeline.frame_numbers(WINDOWS), SHAPE)
+        list(pipeline.batches(index, read, 8))
 
 
 def test_a_failure_midway_leaves_nothing(store):
@@ -153,9 +168,11 @@ def test_a_reader_leaves_what_another_process_is_writing(store):
 
 
 def test_another_way_of_making_is_refused_with_both_values(tmp_path):
-    store = FeatureStore(tmp_path, "tiny", 32)
+    store = FeatureStore(tmp_path, "tiny", 32, "maps")
     made = {"backbone": "tiny", "size": 32, "weights_sha256": "0a"}
-    with pytest.raises(DataError, match="no features here.*--backbone tiny --size 32 --data"):
+    with pytest.raises(
+        DataError, match="no features here.*--backbone tiny --size 32 --endpoint maps --data"
+    ):
         store.check(made)
     store.claim(made)
     store.claim(made)
@@ -168,10 +185,10 @@ def test_another_way_of_making_is_refused_with_both_values(tmp_path):
 
 def test_the_remedy_is_the_whole_command_with_the_weights_that_are_there(store):
     store, _ = store
-    command = f"keras-attn features --backbone tiny --size 32 --data {store.data}"
+    command = f"keras-attn features --backbone tiny --size 32 --endpoint maps --data {store.data}"
     assert store.remedy.endswith(command)
     store.claim({"weights": "None"})
-    remedy = command.replace("32 ", "32 --weights None ")
+    remedy = command.replace("maps ", "maps --weights None ")
     assert store.remedy.endswith(remedy)
     store.index_path.write_text("id\n")
     with pytest.raises(DataError, match=f"Remove it.*{remedy}"):
@@ -186,6 +203,7 @@ import json, pathlib, sys
 import keras, numpy as np
 from keras_attn.data import pipeline
 from keras_attn.data.pipeline import Video
+from keras_attn.data.sampling import Windows
 from keras_attn.models import StructuredAttentionLSTM
 from keras_attn.training import peak_memory
 
@@ -201,8 +219,10 @@ for number in range(60):
 size = sum(pathlib.Path(video.path).stat().st_size for video in videos)
 model = StructuredAttentionLSTM(3, input_shape=(16, *shape), units=8, dropout=0.0)
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-index = pipeline.clip_index(videos * 4, 16, 1)
-batches = pipeline.batches(index, pipeline.read_features(16, shape), 16, seed=0)
+windows = Windows(16, 1)
+index = pipeline.clip_index(videos * 4, windows)
+read = pipeline.read_features(pipeline.frame_numbers(windows), shape)
+batches = pipeline.batches(index, read, 16, seed=0)
 for _, (inputs, labels) in zip(range(40), batches):
     logs = model.train_on_batch(inputs, labels, return_dict=True)
 found = {"size": size / 2**30, "peak": peak_memory(), "clips": len(index)}

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from windows import segment_indices, window_indices, window_starts
 
 from keras_attn.data import pipeline, sampling, transforms
 from keras_attn.data.pipeline import Video
+from keras_attn.data.sampling import Segments, Windows
 
 FRAMES, STRIDE, SIZE, BATCH = 5, 3, 8, 4
 LENGTHS = (1, 4, 5, 6, 13, 14)
+WINDOWS = Windows(FRAMES, STRIDE)
+NUMBERS = pipeline.frame_numbers(WINDOWS)
 
 
 def jpegs(random, count, height, width):
@@ -44,18 +48,18 @@ def videos(tmp_path_factory):
 
 @pytest.fixture
 def index(videos):
-    return pipeline.clip_index(videos[0], FRAMES, STRIDE)
+    return pipeline.clip_index(videos[0], WINDOWS)
 
 
 def clips_of(frames):
     """(label, clip) of every window, in the order of the index."""
     for label, length in enumerate(LENGTHS):
-        for start in sampling.window_starts(length, FRAMES, STRIDE):
-            yield label, frames[label][sampling.window_indices(start, length, FRAMES)]
+        for start in window_starts(length, FRAMES, STRIDE):
+            yield label, frames[label][window_indices(start, length, FRAMES)]
 
 
 def epoch(index, read=None, **options):
-    read = read or pipeline.read_record(FRAMES, SIZE)
+    read = read or pipeline.read_record(NUMBERS, SIZE)
     return [
         (inputs["video"].numpy(), labels.numpy())
         for inputs, labels in pipeline.batches(index, read, BATCH, **options)
@@ -73,7 +77,7 @@ def assert_same(some, others):
 
 
 def test_index_lists_every_window(index):
-    counts = [len(sampling.window_starts(n, FRAMES, STRIDE)) for n in LENGTHS]
+    counts = [len(window_starts(n, FRAMES, STRIDE)) for n in LENGTHS]
     assert len(index) == sum(counts)
     assert collections.Counter(index.numbers.tolist()) == dict(enumerate(counts))
     assert index.paths.tolist() == [index.videos[number].path for number in index.numbers]
@@ -103,7 +107,7 @@ AUGMENT = (transforms.random_crop, transforms.random_flip)
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch(index):
-    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    read = pipeline.read_record(NUMBERS, SIZE, AUGMENT)
     first = epoch(index, read, seed=3, epoch=0)
     assert_same(first, epoch(index, read, seed=3, epoch=0))
     for options in ({"seed": 3, "epoch": 1}, {"seed": 4, "epoch": 0}):
@@ -113,7 +117,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(index):
 
 def test_augmentation_belongs_to_the_example_not_to_the_place(index):
     """The same example in another order gets the same crop: its seed travels with it."""
-    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    read = pipeline.read_record(NUMBERS, SIZE, AUGMENT)
     order = sampling.epoch_order(len(index), 3, 0)
     seeds = sampling.example_seeds(len(index), 3, 0)
     for place, (_, clip) in enumerate(flat(epoch(index, read, seed=3, epoch=0))):
@@ -130,7 +134,7 @@ def test_augmentation_belongs_to_the_example_not_to_the_place(index):
 
 @pytest.mark.parametrize("skip", [0, 1, 3, 4])
 def test_skipping_gives_the_tail_of_the_epoch(index, skip):
-    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    read = pipeline.read_record(NUMBERS, SIZE, AUGMENT)
     whole = epoch(index, read, seed=8, epoch=1)
     assert len(whole) == 4
     assert_same(epoch(index, read, seed=8, epoch=1, skip=skip), whole[skip:])
@@ -138,7 +142,7 @@ def test_skipping_gives_the_tail_of_the_epoch(index, skip):
 
 @pytest.mark.parametrize("threads", [1, 8])
 def test_threads_change_nothing(index, threads):
-    read = pipeline.read_record(FRAMES, SIZE, AUGMENT)
+    read = pipeline.read_record(NUMBERS, SIZE, AUGMENT)
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
     options.autotune.enabled = threads > 1
@@ -154,7 +158,7 @@ def test_a_damaged_record_names_itself(videos, tmp_path, damage):
     if damage in contents:
         path.write_bytes(contents[damage])
     broken = Video("broken", str(path), 6, 0)
-    index = pipeline.clip_index([*videos[0], broken], FRAMES, STRIDE)
+    index = pipeline.clip_index([*videos[0], broken], WINDOWS)
     with pytest.raises(tf.errors.OpError, match=r"broken\.record"):
         epoch(index)
 
@@ -162,12 +166,34 @@ def test_a_damaged_record_names_itself(videos, tmp_path, damage):
 def test_a_million_clips_take_little_memory():
     """Paths once a video: as an entry of each clip they took gigabytes."""
     videos = [Video(f"v{n}", f"/{'x' * 90}/{n}.record", 1000, 0) for n in range(1000)]
+    windows = Windows(16, 1)
+    read = pipeline.read_record(pipeline.frame_numbers(windows), SIZE)
     tracemalloc.start()
     try:
-        index = pipeline.clip_index(videos, 16, 1)
-        pipeline.batches(index, pipeline.read_record(16, SIZE), 64, seed=1)
+        index = pipeline.clip_index(videos, windows)
+        pipeline.batches(index, read, 64, seed=1)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(index) == 985_000
     assert peak < 100e6
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_snippets_lie_side_by_side_in_the_channels(videos, random):
+    segments, snippet = Segments(3, snippet=2), 2
+    index = pipeline.clip_index(videos[0], segments)
+    assert len(index) == len(LENGTHS)
+    read = pipeline.read_record(pipeline.frame_numbers(segments, snippet, random), SIZE)
+    changed = 0
+    for label, clip in flat(epoch(index, read, seed=5)):
+        frames = videos[1][label]
+        assert clip.shape == (3, SIZE, SIZE, 6)
+        middle = segment_indices(len(frames), 3, snippet)
+        pairs = [frames[window_indices(start, len(frames), 2)] for start in middle]
+        expected = np.stack([np.concatenate(pair, axis=-1) for pair in pairs])
+        changed += not np.allclose(clip, expected, atol=1e-3)
+        second = [np.abs(frames - image[..., 3:]).max((1, 2, 3)).argmin() for image in clip]
+        first = [np.abs(frames - image[..., :3]).max((1, 2, 3)).argmin() for image in clip]
+        assert [min(i + 1, len(frames) - 1) for i in first] == second
+    assert (changed > 0) == random

@@ -1,51 +1,91 @@
-"""Windows cover every frame of every video; order and seeds are functions of (seed, epoch)."""
+"""Clips cover every video as they say; order and seeds are functions of (seed, epoch)."""
 
 import itertools
 
 import numpy as np
 import pytest
+from windows import segment_indices, window_indices, window_starts
 
-from keras_attn.data.sampling import epoch_order, example_seeds, window_indices, window_starts
-
-FRAMES, STRIDE = 30, 7
-
-
-def lengths(frames):
-    return sorted({1, 2, frames - 1, frames, frames + 1, 7, 30, 250} - {0})
-
-
-@pytest.mark.parametrize(
-    ("frames", "stride", "length"),
-    [(f, s, n) for f, s in [(30, 2), (30, 7), (16, 16), (2, 1), (1, 1)] for n in lengths(f)],
+from keras_attn.data.sampling import (
+    Segments,
+    Windows,
+    epoch_order,
+    example_seeds,
+    sampler,
+    snippets,
 )
-def test_windows_are_in_range_sorted_and_leave_no_frame_out(frames, stride, length):
-    starts = window_starts(length, frames, stride)
-    assert starts[0] == 0
-    assert starts[-1] == max(length - frames, 0)
-    assert np.all(np.diff(starts) > 0) and np.all(np.diff(starts) <= stride)
-    assert np.all(starts[:-1] % stride == 0)
-    windows = np.stack([window_indices(start, length, frames) for start in starts])
-    assert windows.shape == (len(starts), frames)
-    assert windows.min() == 0 and windows.max() == length - 1
-    assert set(windows.ravel()) == set(range(length))
-    steps = np.diff(windows, axis=1)
-    assert np.all((steps == 1) | ((steps == 0) & (windows[:, 1:] == length - 1)))
-    if length >= frames:
-        assert np.all(steps == 1)
+from keras_attn.recipes import Clips
+
+LENGTHS = (1, 2, 7, 15, 16, 17, 29, 30, 31, 250)
 
 
-def test_starts_by_hand():
-    assert window_starts(10, 4, 3).tolist() == [0, 3, 6]
-    assert window_starts(11, 4, 3).tolist() == [0, 3, 6, 7]
-    assert window_starts(3, 4, 3).tolist() == [0]
-    assert window_indices(0, 3, 6).tolist() == [0, 1, 2, 2, 2, 2]
-    assert window_indices(2, 9, 4).tolist() == [2, 3, 4, 5]
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize(
+    "frames, stride, step", [(30, 2, 1), (30, 7, 1), (16, 16, 1), (2, 1, 1), (1, 1, 1), (8, 5, 8)]
+)
+def test_windows_are_in_range_sorted_and_reach_both_ends(frames, stride, step, length):
+    windows = Windows(frames, stride, step)
+    starts = windows.starts(length)
+    assert starts.numpy().tolist() == window_starts(length, frames, stride, step).tolist()
+    positions = windows.positions(starts, length).numpy()
+    expected = [window_indices(start, length, frames, step) for start in starts.numpy()]
+    np.testing.assert_array_equal(positions, expected)
+    assert positions.min() == 0
+    assert positions.max() == length - 1 or step > length
+    if step == 1:
+        assert set(positions.ravel()) == set(range(length))
+    moves = np.diff(positions, axis=1)
+    assert np.all((moves == step) | (positions[:, 1:] == length - 1))
 
 
-@pytest.mark.parametrize("length", [0, -1])
-def test_an_empty_video_is_refused(length):
-    with pytest.raises(ValueError, match=f"at least 1 frame, got {length}"):
-        window_starts(length, FRAMES, STRIDE)
+def test_windows_by_hand():
+    assert Windows(4, 3).starts(10).numpy().tolist() == [0, 3, 6]
+    assert Windows(4, 3).starts(11).numpy().tolist() == [0, 3, 6, 7]
+    assert Windows(4, 3).starts(3).numpy().tolist() == [0]
+    short = Windows(6, 3)
+    assert short.positions(short.starts(3), 3).numpy().tolist() == [[0, 1, 2, 2, 2, 2]]
+    dense = Windows(3, 2, step=4)
+    assert dense.positions(dense.starts(12), 12).numpy().tolist() == [
+        [0, 4, 8],
+        [2, 6, 10],
+        [3, 7, 11],
+    ]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("frames, snippet", [(1, 1), (3, 2), (9, 2), (25, 1), (25, 5)])
+def test_segments_are_sorted_and_inside_their_parts(frames, snippet, length):
+    segments = Segments(frames, snippet)
+    starts = segments.starts(length)
+    middle = segments.positions(starts, length).numpy()
+    np.testing.assert_array_equal(middle, [segment_indices(length, frames, snippet)])
+    places = max(length - snippet + 1, 1)
+    part = np.arange(frames) * places / frames
+    for seed in ([0, 1], [5, 7]):
+        random = segments.positions(starts, length, seed).numpy()[0]
+        assert np.all(random >= np.floor(part)) and np.all(random < part + places / frames)
+        assert random[-1] < places
+        np.testing.assert_array_equal(random, segments.positions(starts, length, seed).numpy()[0])
+
+
+def test_random_snippets_reach_every_place_of_their_segment():
+    segments = Segments(3, 2)
+    draws = [segments.positions(segments.starts(13), 13, [0, i]).numpy()[0] for i in range(200)]
+    found = [set(column) for column in np.array(draws).T]
+    assert found == [{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9, 10, 11}]
+
+
+def test_snippets_repeat_the_last_frame_past_the_end():
+    found = snippets(np.array([[0, 3], [5, 6]], "int32"), 7, 3).numpy()
+    assert found.tolist() == [[[0, 1, 2], [3, 4, 5]], [[5, 6, 6], [6, 6, 6]]]
+
+
+def test_the_clips_of_a_recipe_say_which():
+    assert sampler(Clips(frames=8, stride=3, step=2), training=True) == Windows(8, 3, 2)
+    clips = Clips(sampling="segments", frames=9, test_frames=25, snippet=2)
+    assert sampler(clips, training=True) == Segments(9, 2)
+    assert sampler(clips, training=False) == Segments(25, 2)
+    assert sampler(Clips(sampling="segments", frames=9), training=False) == Segments(9)
 
 
 def test_order_is_a_permutation_that_seed_and_epoch_decide():

@@ -1,0 +1,91 @@
+"""Every paper's model goes the whole way, by the same verbs: train, evaluate, explain, export."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_attn
+from keras_attn.backbones import build_backbone
+from keras_attn.files import read_json
+from keras_attn.models import MODELS, swap_input
+from keras_attn.recipes import RECIPES, override
+from keras_attn.recognition import load_recognizer
+
+SMALLER = {"epochs": "1", "clips.size": "32", "batch_size": "6"}
+CHANGES = {
+    "structured_attention": {"clips.frames": "5", "clips.stride": "4", "model.units": "8"},
+    "sta_cnn": {"clips.test_frames": "10"},
+    "temporal_attention": {"clips.frames": "5", "clips.stride": "4", "model.units": "8"},
+    "where_and_when": {"clips.frames": "4", "model.units": "6"},
+    "pyramid_attention": {"clips.frames": "3", "clips.test_frames": "5"},
+}
+
+
+def recipe(name):
+    return override(RECIPES[f"{name}_tiny"], {**SMALLER, **CHANGES[name]})
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def run(request, tiny_data, tmp_path_factory):
+    """A finished run of each model, from frames. Tests only read it."""
+    workdir = tmp_path_factory.mktemp(request.param) / "run"
+    return keras_attn.train(recipe(request.param), tiny_data, workdir)
+
+
+def test_a_run_is_scored_and_its_log_holds_every_term(run):
+    evaluation = keras_attn.evaluate(run.path, examples=1)
+    assert evaluation.summary.videos == 6
+    assert evaluation.report.exists()
+    (row,) = read_json(run.results)["history"]
+    model = keras.models.load_model(run.model, compile=False)
+    for term in model.term_means:
+        assert np.isfinite(row[term.name]) and f"val_{term.name}" in row
+
+
+def test_maps_are_canonical_for_any_length(run, rng):
+    recognizer = load_recognizer(run.path)
+    for length in (1, 4, 33):
+        frames = rng.integers(0, 256, (2, length, 20, 28, 3), dtype="uint8")
+        answer = {key: value.numpy() for key, value in recognizer.answer_frames(frames).items()}
+        assert answer["where"].shape[:2] == answer["when"].shape == (2, length)
+        assert answer["where"].ndim == 4
+        assert min(answer["where"].min(), answer["when"].min()) >= 0
+        np.testing.assert_allclose(answer["where"].sum((2, 3)), 1, atol=1e-4)
+        np.testing.assert_allclose(answer["when"].sum(1), 1, atol=1e-4)
+        assert answer["step_probabilities"].shape == (2, length, 4)
+        for key in ("probabilities", "votes", "step_probabilities"):
+            np.testing.assert_allclose(answer[key].sum(-1), 1, atol=1e-4)
+
+
+def test_an_export_agrees_and_explains_a_video(run, tiny_data, tmp_path):
+    verification = keras_attn.export(run.path, tmp_path / "models")
+    assert verification.passed
+    video = next((tiny_data.parent / "videos").rglob("*.mp4"))
+    explanation = keras_attn.explain(video, tmp_path / "models", tmp_path / "overlay.mp4")
+    assert explanation.path.stat().st_size > 0
+    (served,) = keras_attn.predict(video, tmp_path / "models")
+    (trained,) = keras_attn.predict(video, run.path)
+    assert served.guesses[0].probability == pytest.approx(trained.guesses[0].probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_cached_features_and_frames_answer_alike(name, rng):
+    """A model is trained on the cached output of its endpoint, and its file takes frames."""
+    changes = {"input": "features", "train_backbone": "false"}
+    if name == "sta_cnn":
+        changes |= {"clips.snippet": "1", "model.attention_network": "shared"}
+    small = override(RECIPES[f"{name}_tiny"], {**SMALLER, **CHANGES[name], **changes})
+    size, frames, kind = small.clips.size, small.clips.frames, MODELS[name]
+    backbone = build_backbone("tiny", size, endpoint=small.endpoint)
+    shape = (frames, *backbone.output_shape[1:])
+    arguments = {**kind.input_arguments("tiny", cached=True), **small.arguments}
+    cached = kind(4, input_shape=shape, **arguments)
+    from_frames = swap_input(cached, "tiny", (frames, size, size, 3))
+    backbone.set_weights(from_frames.image_network.get_weights())
+    video = rng.integers(0, 256, (2, frames, size, size, 3), dtype="uint8")
+    features = np.asarray(backbone(video.reshape(-1, size, size, 3))).reshape(2, *shape)
+    answers = [
+        model({key: value}, training=False)["logits"]
+        for model, key, value in ((cached, "features", features), (from_frames, "video", video))
+    ]
+    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-4)
