@@ -5,11 +5,15 @@ from keras_attn.models.flow_pretraining import FlowPretraining
 from keras_attn.models.pyramid_attention import PyramidAttentionNetwork
 from keras_attn.models.sta_cnn import STACNN
 from keras_attn.models.structured_attention import StructuredAttentionLSTM
+from keras_attn.models.temporal_attention import TemporalAttentionLSTM
+from keras_attn.models.where_and_when import WhereAndWhen
 
 MODELS = {
     "pyramid_attention": PyramidAttentionNetwork,
     "structured_attention": StructuredAttentionLSTM,
     "sta_cnn": STACNN,
+    "temporal_attention": TemporalAttentionLSTM,
+    "where_and_when": WhereAndWhen,
 }
 
 __all__ = [
@@ -18,6 +22,8 @@ __all__ = [
     "FlowPretraining",
     "PyramidAttentionNetwork",
     "StructuredAttentionLSTM",
+    "TemporalAttentionLSTM",
     "VideoClassifier",
+    "WhereAndWhen",
     "swap_input",
 ]

@@ -1,0 +1,137 @@
+"""A convolutional LSTM that weighs all frames anew before each step (Meng et al. 2018)."""
+
+import keras
+from keras import layers, ops
+
+from keras_attn.arguments import check_option
+from keras_attn.layers.saliency_mask import convolutions
+
+# How frame and state make a score: by a hidden layer, or each by a linear map of its own.
+ENERGIES = ("tanh", "additive")
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class ConvLSTMAttentionCell(layers.Layer):
+    """One iteration: weigh all frames by the last state, sum them, run the convolutional LSTM.
+
+    Shapes: `(B, 1) -> (B, U + T)`: from a tick, which holds nothing, the mean of the new hidden
+    state over the cells and the weights of the frames. Both states are `(B, h, w, U)`.
+
+    `sequence` is what every iteration sees, to be set while the loop runs: the part of the scores'
+    hidden layer that the frames make, `(B, T, A)`, and the frames `(B, T, h, w, 4 U)`, already
+    convolved with the kernels of the gates: the convolution of a weighted sum is the weighted sum
+    of the convolutions, so that all are done at once before the loop. A loop reads such a tensor
+    where it is. In the state it would be copied at every iteration that XLA differentiates.
+    """
+
+    sequence = None
+
+    def __init__(self, units, energy="tanh", attention_units=512, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.energy, self.attention_units = units, energy, attention_units
+        self.state_size = [units] * 2  # channels of h and c
+        self.query = layers.Dense(
+            attention_units if energy == "tanh" else 1,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name="query",
+        )
+        self.recurrent_convolution = layers.Conv2D(
+            4 * units,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="orthogonal",
+            dtype=self.dtype_policy,
+            name="recurrent_convolution",
+        )
+
+    def build(self, tick_shape):
+        self.query.build((None, self.units))
+        self.recurrent_convolution.build((None, None, None, self.units))
+        if self.energy == "tanh":
+            # A 2-D product only: a Dense on a 3-D tensor in a loop does not train under XLA.
+            self.score = self.add_weight((self.attention_units,), name="score")
+
+    def call(self, tick, states):
+        hidden, carry = states
+        keys, frames = self.sequence
+        query = self.query(ops.mean(hidden, axis=(1, 2)))
+        scores = self._scores(keys + query[:, None])  # eq. (2)
+        # The softmax loses too much in half precision.
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        weights = ops.cast(ops.softmax(scores), frames.dtype)  # eq. (3)
+        glimpse = ops.einsum("bt,bthwg->bhwg", weights, frames)  # eq. (4), convolved
+        gates = glimpse + self.recurrent_convolution(hidden)
+        enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)
+        carry = ops.sigmoid(forget) * carry + ops.sigmoid(enter) * ops.tanh(candidate)
+        hidden = ops.sigmoid(leave) * ops.tanh(carry)
+        mean = ops.mean(hidden, axis=(1, 2))
+        return ops.concatenate([mean, weights], axis=-1), [hidden, carry]
+
+    def _scores(self, joint):
+        if self.energy == "additive":
+            return joint[:, :, 0]
+        return ops.einsum("bta,a->bt", ops.tanh(joint), ops.cast(self.score, joint.dtype))
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class ConvLSTMAttention(layers.Layer):
+    """Attention over all frames, as often as there are frames, steered by the LSTM that it feeds.
+
+    Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, T)`: at each iteration the hidden state's mean
+    over the cells, and the weights of the frames, which sum to one over the last axis. `T` may be
+    unknown; h, w and C may not. The order of the frames plays no part: permuting them permutes the
+    weights. The first states are those that two convolutional networks make of the mean frame,
+    eq. (5), of C / 2 and `units` filters.
+
+    `energy="tanh"` scores a frame by v . tanh(W_h mean(h) + W_x mean(x) + b), with
+    `attention_units` hidden units; "additive" by w_h . mean(h) + w_x . mean(x), where the softmax
+    cancels the state: all iterations have the same weights.
+    """
+
+    def __init__(self, units, energy="tanh", attention_units=512, **kwargs):
+        super().__init__(**kwargs)
+        check_option("energy", energy, ENERGIES)
+        self.units, self.energy, self.attention_units = units, energy, attention_units
+        tanh = energy == "tanh"
+        self.key = layers.Dense(
+            attention_units if tanh else 1, use_bias=tanh, dtype=self.dtype_policy, name="key"
+        )
+        self.convolution = layers.Conv2D(
+            4 * units, 3, padding="same", dtype=self.dtype_policy, name="convolution"
+        )
+
+    def build(self, frames_shape):
+        *_, height, width, channels = frames_shape
+        map_shape = (None, height, width, channels)
+        self.key.build((None, None, channels))
+        self.convolution.build(map_shape)
+        filters = (channels // 2, self.units)
+        self.first_hidden, self.first_carry = (
+            convolutions(filters, self.dtype_policy, name)
+            for name in ("first_hidden", "first_carry")
+        )
+        self.first_hidden.build(map_shape)
+        self.first_carry.build(map_shape)
+        cell = ConvLSTMAttentionCell(
+            self.units, self.energy, self.attention_units, dtype=self.dtype_policy, name="cell"
+        )
+        self.rnn = layers.RNN(cell, return_sequences=True, dtype=self.dtype_policy, name="rnn")
+        self.rnn.build((None, None, 1))
+
+    def call(self, frames):
+        batch, time, height, width, channels = ops.shape(frames)
+        mean = ops.mean(frames, axis=1)
+        states = [self.first_hidden(mean), self.first_carry(mean)]  # eq. (5)
+        convolved = self.convolution(ops.reshape(frames, (-1, height, width, channels)))
+        convolved = ops.reshape(convolved, (-1, time, height, width, 4 * self.units))
+        ticks = ops.zeros((batch, time, 1), dtype=self.compute_dtype)
+        self.rnn.cell.sequence = self.key(ops.mean(frames, axis=(2, 3))), convolved
+        outputs = self.rnn(ticks, initial_state=states)
+        self.rnn.cell.sequence = None
+        return outputs[:, :, : self.units], outputs[:, :, self.units :]
+
+    def compute_output_shape(self, frames_shape):
+        batch, time = frames_shape[:2]
+        return (batch, time, self.units), (batch, time, time)

@@ -1,0 +1,53 @@
+"""Three convolutions from a feature map to a mask of its salient cells (Meng et al. 2018)."""
+
+import keras
+from keras import layers
+
+
+def convolutions(filters, dtype, name):
+    """3x3 convolutions without biases, each with batch normalization and a ReLU after it.
+
+    Shapes: `(b, h, w, C) -> (b, h, w, filters[-1])`. Momentum and epsilon are those of the authors'
+    code, PyTorch's defaults.
+    """
+    stack = keras.Sequential(name=name)
+    for count in filters:
+        stack.add(layers.Conv2D(count, 3, padding="same", use_bias=False, dtype=dtype))
+        stack.add(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype))
+        stack.add(layers.ReLU(dtype=dtype))
+    return stack
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class SaliencyMask(layers.Layer):
+    """How salient each cell of a map is, by itself: a sigmoid, which does not sum to one.
+
+    Shapes: `(b, h, w, C) -> (b, h, w)`, between 0 and 1. Three 3x3 convolutions of C / 2, C / 4 and
+    1 filters without biases, the first two with batch normalization and a ReLU; the paper says
+    "several layers" in its figure 2 and three in section 3.2, the rest is as in the authors' code.
+
+    Raises `ValueError` for fewer than 4 channels.
+    """
+
+    def build(self, features_shape):
+        channels = features_shape[-1]
+        if channels < 4:
+            raise ValueError(f"features must have at least 4 channels, got {channels}")
+        self.hidden = convolutions((channels // 2, channels // 4), self.dtype_policy, "hidden")
+        self.hidden.build(features_shape)
+        self.mask = layers.Conv2D(
+            1,
+            3,
+            padding="same",
+            use_bias=False,
+            activation="sigmoid",
+            dtype=self.dtype_policy,
+            name="mask",
+        )
+        self.mask.build((*features_shape[:-1], channels // 4))
+
+    def call(self, features):
+        return self.mask(self.hidden(features))[..., 0]
+
+    def compute_output_shape(self, features_shape):
+        return features_shape[:-1]

@@ -1,0 +1,155 @@
+"""Improving human action recognition by temporal attention.
+
+Zhikang Liu, Ye Tian, Zilei Wang. Improving Human Action Recognition by Temporal Attention. IEEE
+International Conference on Image Processing, 2017.
+
+    video -> VGG-16 as far as fc6 on each frame -> features (B,T,D), or these from a cache
+    top state of iteration t-1, features -> weights over all frames (B,T)       eq. (5)-(6)
+    weights, features -> glimpse (B,D) -> LSTM -> LSTM -> top state (B,U)       eq. (3)-(4)
+    top state -> step logits (B,I,K)                                            eq. (7)
+    mean over the last iterations of their softmax = probabilities of the clip  section 3.2
+
+Objective, eq. (8): mean over clips of the sum over iterations of the cross-entropy. The other
+summand, the squared weights, is the weight decay of the optimizer.
+
+Differences from the paper, and what to know about it:
+  - Iterations (D) and frames (T) are two numbers; the paper has 30 of both.
+  - Eq. (8) sums over clips; here it is a mean, or the batch size would scale the learning rate.
+    The sum over the iterations stays.
+  - tanh in eq. (5) bounds the scores, so that no frame can be ignored: with 30 frames every weight
+    lies between 0.0046 and 0.2031. `score_activation=None` (ours) leaves it out, and the scores are
+    then the same at every iteration, for the softmax cancels what the state adds to all of them.
+  - The iterations see all frames each, and the attention knows them by their content only: the
+    answer does not depend on the order of the frames.
+  - Which layer's state eq. (5) means is not said: the top one, as in eq. (7). States start at zero.
+  - Not stated: the dropout (0.5 here, on what enters each layer), whether fc6 is taken before or
+    after its ReLU (after), and the initial values (those of Keras, a forget-gate bias of one).
+  - Two streams are two of these models; their probabilities are averaged, 1/3 for frames, 2/3 for
+    flow. The paper's networks are fine-tuned on each data set before features are taken.
+"""
+
+import keras
+from keras import layers, ops
+
+from keras_attn.arguments import (
+    check_at_least,
+    check_dropout,
+    check_input_shape,
+    check_option,
+)
+from keras_attn.backbones import BACKBONES, features_input
+from keras_attn.layers import ReattendingLSTM
+from keras_attn.models.base import VideoClassifier
+from keras_attn.models.steps import clip_logits, supervise_steps
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class TemporalAttentionLSTM(VideoClassifier):
+    """Soft attention over all frames, again at each iteration of two LSTM layers.
+
+    Inputs: `{"features": (B, T, D)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes
+    0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
+    whose softmax is the mean of the probabilities of the `last` iterations, `step_logits` (B, I, K)
+    and `temporal_attention` (B, I, T), which sums to one over T. Labels are integers (B,); compile
+    with `SparseCategoricalCrossentropy(from_logits=True)`.
+
+    `attention`: "temporal", or "none" for the baseline of section 3.3, the mean over the frames at
+    every iteration, for which `score_activation` ("tanh" or None) means nothing.
+    `backbone_weights` is for building only and not part of the configuration: a saved model holds
+    its weights itself.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(30, 4096),
+        units=512,  # section 3.2
+        iterations=30,  # section 3.2
+        attention="temporal",
+        score_activation="tanh",
+        dropout=0.5,
+        last=10,  # section 3.2
+        backbone=None,
+        backbone_weights=None,
+        **kwargs,
+    ):
+        _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout)
+        layout = "(T, D) of features" if backbone is None else "(T, H, W, channels) of a video"
+        check_input_shape(input_shape, layout)
+        # === Graph ===
+        input_shape = tuple(input_shape)
+        endpoint = None if backbone is None else self.endpoint(backbone, {})
+        inputs, features = features_input(backbone, input_shape, backbone_weights, endpoint)
+        if attention == "none":
+            hidden, weights = _average(features, units, iterations, dropout)
+        else:
+            hidden, weights = ReattendingLSTM(
+                units, iterations, dropout, score_activation, name="reattending_lstm"
+            )(features)
+        hidden = layers.Dropout(dropout, name="dropout")(hidden)
+        step_logits = layers.Dense(num_classes, name="classifier")(hidden)  # eq. (7)
+        super().__init__(
+            inputs,
+            {
+                "logits": clip_logits(ops.cast(step_logits[:, -last:], "float32")),
+                "step_logits": step_logits,
+                "temporal_attention": weights,
+            },
+            **kwargs,
+        )
+        # === Config ===
+        self.config = dict(
+            num_classes=num_classes,
+            input_shape=input_shape,
+            units=units,
+            iterations=iterations,
+            attention=attention,
+            score_activation=score_activation,
+            dropout=dropout,
+            last=last,
+            backbone=backbone,
+        )
+
+    @staticmethod
+    def endpoint(backbone, arguments):
+        """The vector that the backbone makes of a frame: fc6 of VGG-16, section 2.1."""
+        return BACKBONES[backbone].vector
+
+    def supervised(self, labels, outputs, sample_weight=None):
+        return supervise_steps(labels, outputs["step_logits"], sample_weight)  # eq. (8)
+
+    def explain(self, outputs):
+        """The canonical maps of a batch of outputs: `{"where": (B, T, 1, 1), "when": (B, T)}`.
+
+        `when` is the mean of the weights of the last iterations, those that make the decision.
+        This paper has no spatial attention: `where` is one, a vector having a single cell.
+        """
+        weights = ops.convert_to_tensor(outputs["temporal_attention"])
+        when = ops.mean(weights[:, -self.config["last"] :], axis=1)
+        return {
+            "where": ops.ones_like(when)[:, :, None, None],
+            "when": when / ops.sum(when, axis=1, keepdims=True),
+        }
+
+    def get_config(self):
+        return {"name": self.name, **self.config}
+
+
+def _average(features, units, iterations, dropout):
+    """Section 3.3, the baseline: the mean over the frames feeds the same two LSTM layers."""
+    hidden = layers.RepeatVector(iterations, name="repeat_mean")(ops.mean(features, axis=1))
+    for i in (1, 2):
+        hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
+        hidden = layers.LSTM(units, return_sequences=True, name=f"lstm_{i}")(hidden)
+    uniform = ops.softmax(ops.zeros_like(features[:, :, 0], dtype="float32"))
+    return hidden, ops.repeat(uniform[:, None], iterations, axis=1)
+
+
+def _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout):
+    check_at_least(2, num_classes=num_classes)
+    check_at_least(1, units=units, iterations=iterations, last=last)
+    check_dropout(dropout)
+    check_option("attention", attention, ("temporal", "none"))
+    check_option("score_activation", score_activation, ("tanh", None))
+    if last > iterations:
+        raise ValueError(f"last must be at most iterations={iterations}, got {last}")

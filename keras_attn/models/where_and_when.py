@@ -1,0 +1,220 @@
+"""Where and when to look? Spatio-temporal attention for action recognition in videos.
+
+Lili Meng et al. Where and When to Look? Spatio-temporal Attention for Action Recognition in Videos.
+arXiv 1810.04511, 2018; also as Interpretable Spatio-temporal Attention for Video Action
+Recognition, ICCV Workshops 2019.
+
+    video -> ResNet-50 on each frame -> features (B,T,h,w,C), or these from a cache
+    each frame -> mask (B,T,h,w); features * mask -> frames (B,T,h,w,C)            eq. (1)
+    state of iteration t-1, frames -> weights over all frames (B,T) -> glimpse     eq. (2)-(4)
+    glimpse -> ConvLSTM, starting from what the mean frame says -> state           eq. (5)
+    mean of the states over iterations and cells (B,U) -> logits (B,K)             eq. (6)
+
+Objective, eq. (7): mean over clips of cross-entropy + `total_variation` and `contrast` of the mask,
+eq. (8)-(9), + `unimodality` of the weights, eq. (10). Weight decay belongs to the optimizer.
+
+Differences from the paper, and what to know about it:
+  - As printed, the score of a frame in eq. (2) is a term of the state plus a term of the frame. The
+    softmax over the frames cancels the first: every iteration has the same weights.
+    energy="tanh", the default, puts a tanh layer over the sum, as Bahdanau et al. do, whom the
+    paper names; energy="additive" is the printed form.
+  - The factor 1/n in eq. (4) is left out, as in the authors' code: beside weights that sum to one
+    it would shrink what the ConvLSTM sees by the number of frames.
+  - temporal_mode="posthoc" is what the authors' code did for UCF101-24: the ConvLSTM runs over the
+    frames in their order from zero states, each state gets a score, and the weighted mean of the
+    states is classified. Only this one depends on the order of the frames.
+  - Not stated, as in the authors' code: the layers of the mask and its sigmoid, the kernels' sizes,
+    the initial networks, the dropout of whole channels, gate biases that start at zero.
+  - Their code takes energies out of the graph in the iterative form, so that neither those weights
+    nor the unimodality learned; here they do. A later script of theirs adds the sum of the mask
+    times 1e-5. It is not in the paper and not here.
+  - Losses are means over clips, or the batch size would scale their weights (`keras_attn.losses`).
+  - The head has 118 million parameters on 2048 channels, five times the ResNet-50 below it.
+    `reduce` (ours) first brings the channels down by a 1x1 convolution.
+"""
+
+import keras
+from keras import layers, ops
+
+from keras_attn import losses
+from keras_attn.arguments import (
+    check_at_least,
+    check_dropout,
+    check_input_shape,
+    check_option,
+)
+from keras_attn.backbones import features_input
+from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
+from keras_attn.layers.conv_lstm_attention import ENERGIES
+from keras_attn.models.base import VideoClassifier
+
+# A mask of zeros has no place to show. This does not change any other.
+_TINY = 1e-30
+
+
+@keras.saving.register_keras_serializable("keras_attn")
+class WhereAndWhen(VideoClassifier):
+    """A mask over each frame and soft attention over the frames, kept smooth by three penalties.
+
+    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
+    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits`
+    (B, K), `spatial_attention` (B, T, h, w), the mask, between 0 and 1, and `temporal_attention`,
+    which sums to one over the last axis: (B, I, T) with I = T iterations, or (B, T). Labels are
+    integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
+
+    `spatial`: "mask" or "none" (a mask of ones). `temporal_mode`: "iterative", with `energy` "tanh"
+    (of `attention_units`) or "additive"; "posthoc"; or "none", the mean of what "posthoc" weighs.
+    `total_variation`, `contrast` and `unimodality` weigh the penalties on what there is;
+    `unimodality_reduction` is "sum", as printed, or "sqrt_mean", as in the authors' code.
+    `backbone_weights` is for building only and not part of the configuration: a saved model holds
+    its weights itself.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(50, 7, 7, 2048),  # section 4.1
+        units=512,  # section 4.1
+        reduce=None,
+        spatial="mask",
+        temporal_mode="iterative",
+        energy="tanh",
+        attention_units=512,  # ours
+        total_variation=1e-5,  # section 4.1
+        contrast=1e-4,  # section 4.1
+        unimodality=1.0,  # section 4.1
+        unimodality_reduction="sum",
+        dropout=0.2,  # the authors' code
+        backbone=None,
+        backbone_weights=None,
+        **kwargs,
+    ):
+        # === Config ===
+        config = dict(
+            num_classes=num_classes,
+            input_shape=tuple(input_shape),
+            units=units,
+            reduce=reduce,
+            spatial=spatial,
+            temporal_mode=temporal_mode,
+            energy=energy,
+            attention_units=attention_units,
+            total_variation=total_variation,
+            contrast=contrast,
+            unimodality=unimodality,
+            unimodality_reduction=unimodality_reduction,
+            dropout=dropout,
+            backbone=backbone,
+        )
+        _check(config)
+        # === Graph ===
+        inputs, features = features_input(backbone, tuple(input_shape), backbone_weights)
+        if reduce is not None:
+            features = layers.Dense(reduce, name="reduction")(features)
+        # Channels are dropped from a whole map.
+        shape = (None, None, 1, 1, None)
+        features = layers.Dropout(dropout, noise_shape=shape, name="dropout")(features)
+        mask = _mask(features, spatial)
+        frames = features * mask[..., None]  # eq. (1)
+        if temporal_mode == "iterative":
+            states, weights = ConvLSTMAttention(
+                units, energy, attention_units, name="conv_lstm_attention"
+            )(frames)
+            video = ops.mean(states, axis=1)  # eq. (6)
+        else:
+            video, weights = _posthoc(frames, units, scored=temporal_mode == "posthoc")
+        outputs = {
+            "logits": layers.Dense(num_classes, name="classifier")(video),
+            "spatial_attention": mask,
+            "temporal_attention": weights,
+        }
+        super().__init__(inputs, outputs, loss_term_names=_penalties(config), **kwargs)
+        self.config = config
+
+    def loss_terms(self, labels, outputs):
+        return {
+            name: self.config[name] * penalty(outputs)
+            for name, penalty in _penalties(self.config).items()
+        }
+
+    def explain(self, outputs):
+        """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
+
+        `where` is the mask divided by its sum over the cells of a frame, `when` the temporal
+        attention, its mean over the iterations where there are some.
+        """
+        mask = ops.convert_to_tensor(outputs["spatial_attention"]) + _TINY
+        when = ops.convert_to_tensor(outputs["temporal_attention"])
+        if len(when.shape) == 3:
+            when = ops.mean(when, axis=1)
+        return {
+            "where": mask / ops.sum(mask, axis=(2, 3), keepdims=True),
+            "when": when / ops.sum(when, axis=1, keepdims=True),
+        }
+
+    def get_config(self):
+        return {"name": self.name, **self.config}
+
+
+def _mask(features, spatial):
+    if spatial == "none":  # table 1, "w/o spatial attention"
+        return ops.ones_like(features[..., 0])
+    return PerFrame(SaliencyMask(), name="spatial_attention")(features)
+
+
+def _posthoc(frames, units, scored):
+    """The authors' other form: a ConvLSTM over the frames in order, then weights of its states.
+
+    States that are not `scored` weigh the same: table 1, "w/o temporal attention", ours.
+    """
+    states = layers.ConvLSTM2D(
+        units,
+        3,
+        padding="same",
+        unit_forget_bias=False,
+        return_sequences=True,
+        name="conv_lstm",
+    )(frames)
+    states = ops.mean(states, axis=(2, 3))
+    scores = ops.zeros_like(states[:, :, 0])
+    if scored:
+        # A bias would be cancelled by the softmax.
+        scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)[:, :, 0]
+    weights = ops.softmax(ops.cast(scores, "float32"))
+    return ops.einsum("bt,btu->bu", ops.cast(weights, states.dtype), states), weights
+
+
+def _penalties(config):
+    """Functions of the outputs, by the name of the argument that weighs each: eq. (8)-(10)."""
+    penalties = {}
+    if config["spatial"] != "none":
+        penalties["total_variation"] = lambda y: losses.total_variation(y["spatial_attention"])
+        penalties["contrast"] = lambda y: losses.contrast(y["spatial_attention"])
+    if config["temporal_mode"] != "none":
+        penalties["unimodality"] = lambda y: losses.unimodality(
+            y["temporal_attention"], config["unimodality_reduction"]
+        )
+    return penalties
+
+
+def _check(config):
+    layout = "(T, H, W, channels) of a video" if config["backbone"] else "(T, h, w, C) of features"
+    check_input_shape(config["input_shape"], layout)
+    time = config["input_shape"][0]
+    if config["temporal_mode"] != "none" and time is not None and time < 3:
+        raise ValueError(
+            f"input_shape must have at least 3 frames for the unimodality, got {time}: give more, "
+            'or temporal_mode="none"'
+        )
+    check_at_least(2, num_classes=config["num_classes"])
+    counts = {name: config[name] for name in ("units", "attention_units")}
+    check_at_least(1, **counts)
+    if config["reduce"] is not None:
+        check_at_least(4, reduce=config["reduce"])
+    names = ("total_variation", "contrast", "unimodality")
+    check_at_least(0, **{name: config[name] for name in names})
+    check_dropout(config["dropout"])
+    check_option("spatial", config["spatial"], ("mask", "none"))
+    check_option("temporal_mode", config["temporal_mode"], ("iterative", "posthoc", "none"))
+    check_option("energy", config["energy"], ENERGIES)
+    check_option("unimodality_reduction", config["unimodality_reduction"], ("sum", "sqrt_mean"))
