@@ -124,6 +124,8 @@ def total_variation(mask):
     Shapes: `(B, T, h, w) -> ()`: the sum over cells and frames, the mean over the batch. Meng et
     al. 2019, eq. (8); their code sums over the batch too, so its lambda is to be multiplied by its
     batch size. Zero for a constant mask, the length of the boundary for a binary one.
+
+    Raises `ValueError` for another rank.
     """
     mask = _checked("mask", mask, "(B, T, h, w)")
     down = ops.abs(mask[:, :, 1:] - mask[:, :, :-1])
@@ -136,6 +138,8 @@ def contrast(mask):
 
     Shapes: `(B, T, h, w) -> ()`: the sum over cells and frames, the mean over the batch. Meng et
     al. 2019, eq. (9); the choice of the side has no gradient. Between -1/2 and 1/4 a cell.
+
+    Raises `ValueError` for another rank.
     """
     mask = _checked("mask", mask, "(B, T, h, w)")
     return ops.mean(ops.sum(ops.where(mask > 0.5, -mask, mask) / 2, axis=(1, 2, 3)))
