@@ -34,8 +34,7 @@ def _features(rng, *shape):
     "arguments, shape",
     [
         (dict(), (4, 6, 32)),
-        (dict(mode="none"), (4, 6, 32)),
-        (dict(levels=("conv_1", "conv_2"), mode="shared"), (8, 12, 48)),  # position B of table 1
+        (dict(levels=("conv_1", "conv_2"), mode="none"), (8, 12, 48)),
         (dict(levels=("pooled",)), (48,)),  # fully connected, table 1
     ],
 )
