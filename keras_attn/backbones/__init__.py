@@ -57,7 +57,7 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     backbone, endpoints = _chosen(name, endpoint)
     size = backbone.size if size is None else size
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < backbone.smallest:
+    if not all(side and side >= backbone.smallest for side in (height, width)):
         raise ValueError(
             f"size must be at least {backbone.smallest} pixels for {name}, got {height}x{width}"
         )
@@ -92,15 +92,13 @@ def backbone_tail(name, endpoint, map_size, weights=None):
     network = _network(backbone, backbone.size, backbone.size, 3, weights)
     ends = [_tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
     cut = keras.Model(*ends)
-    shape = (*map_size, ends[0].shape[-1])
-    frames = () if backbone.per_frame else (1,)
-    # A copy, so that the first part of the network is not kept.
-    tail = keras.models.clone_model(cut, input_tensors=keras.Input((*frames, *shape)))
-    if weights is not None:
-        tail.set_weights(cut.get_weights())
-    maps = x = keras.Input(shape, name="input_maps")
+    maps = x = keras.Input((*map_size, ends[0].shape[-1]), name="input_maps")
     if not backbone.per_frame:
-        x = layers.Reshape((1, *shape), name="clip")(x)
+        x = layers.Reshape((1, *x.shape[1:]), name="clip")(x)
+    # A copy, so that the first part of the network is not kept.
+    tail = keras.models.clone_model(cut, input_tensors=keras.Input(x.shape[1:]))
+    if weights is not None:
+        _copy_weights(cut, tail, name, map_size)
     x = tail.call(x)
     if not backbone.per_frame:
         x = layers.Reshape(x.shape[2:], name="vector")(x)
@@ -151,6 +149,15 @@ def _network(backbone, height, width, channels, weights):
     kernel, *rest = rgb.get_weights()
     network.set_weights([flow_weights(kernel, channels), *rest])
     return network
+
+
+def _copy_weights(cut, tail, name, map_size):
+    try:
+        tail.set_weights(cut.get_weights())
+    except ValueError as error:
+        raise ValueError(
+            f"map_size must be {cut.input_shape[1:3]} for the weights of {name}, got {map_size}"
+        ) from error
 
 
 def _tensor(network, backbone, name):
