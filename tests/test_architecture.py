@@ -27,8 +27,8 @@ ORDER = """
     batch_norm
     optimizers
     layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
-    layers.temporal_shift layers.reattending_lstm layers.saliency_mask
-    layers.conv_lstm_attention
+    layers.temporal_shift layers.frame_weights layers.saliency_mask
+    layers.conv_lstm_attention layers.reattending_lstm
     layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
     backbones.convert backbones.pixels backbones.spec backbones.weights
     backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
@@ -51,7 +51,9 @@ ORDER = """
     report_evaluation
     report
     recipes.base
-    recipes.structured_attention recipes
+    recipes.structured_attention recipes.sta_cnn recipes.temporal_attention
+    recipes.where_and_when recipes.pyramid_attention
+    recipes
     checkpoint
     runs
     extraction

@@ -3,7 +3,7 @@
 The paper reports 95.3 % on UCF101 and 70.2 % on HMDB51 (RGB and flow, mean of 3 splits). Neither
 has been reproduced here; `docs/results.md` holds what was measured, on which clips.
 
-    keras-attn train sta_cnn --data DATA --workdir RUN --set backbone_weights=BN_INCEPTION.weights.h5
+    keras-attn train sta_cnn --data DATA --workdir RUN --set backbone_weights=FILE.safetensors
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ PAPER = Recipe(
     },
     input="video",
     backbone="bn_inception",  # section 4.1
-    backbone_weights=None,  # there is no file that Keras could fetch; see `backbones.convert`
+    backbone_weights=None,  # none that Keras could fetch; give a file, see `backbones.convert`
     train_backbone=True,
     batch_norm="partial",  # not stated; that of TSN
     clips=Clips(
