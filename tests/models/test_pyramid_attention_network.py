@@ -143,7 +143,7 @@ def test_forward_pass_equals_numpy(rng, arguments):
         assert np.abs(expected["spatial_attention"] - 1 / 24).max() > 0.02
 
 
-@pytest.mark.parametrize("arguments", [CASES[0], CASES[-1], dict(interaction=0.0)])
+@pytest.mark.parametrize("arguments", [dict(), dict(interaction=0.0)])
 def test_objective_equals_numpy(rng, arguments):
     model = _small(rng, **arguments)
     inputs, labels = _features(rng, model, batch=5), np.array([6, 0, 2, 2, 4])
@@ -163,19 +163,18 @@ def test_objective_equals_numpy(rng, arguments):
 
 
 def test_several_labels_a_video(rng):
-    model = _small(rng)
+    model = _small(rng, dropout=0.0)
     inputs, labels = _features(rng, model, batch=3), rng.integers(0, 2, (3, 7)).astype("float32")
-    weights = np.array([2.0, 0.5, 1.0])
-    arguments = dict(loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=JIT)
-    model.compile("sgd", **arguments, metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
-    logs = model.test_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
-    outputs = model.predict(inputs, verbose=0)
-    logits = outputs["logits"].astype("float64")
+    expected = _reference(model, inputs["features"])
+    weights, logits = np.array([2.0, 0.5, 1.0]), expected["logits"]
     losses = np.logaddexp(0, logits) - labels * logits
-    terms = 0.3 * outputs["interaction"].mean() + 0.2 * outputs["pyramid"].mean()
+    terms = 0.3 * expected["interaction"].mean() + 0.2 * expected["pyramid"].mean()
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    accuracy = keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
+    model.compile("sgd", loss, metrics=[accuracy], jit_compile=JIT)
+    logs = model.train_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
     np.testing.assert_allclose(logs["loss"], np.mean(weights * losses.mean(1)) + terms, rtol=1e-5)
-    np.testing.assert_allclose(logs["binary_accuracy"], np.mean((logits > 0) == labels), rtol=1e-6)
-    assert np.isfinite(model.train_on_batch(inputs, labels, return_dict=True)["loss"])
+    np.testing.assert_allclose(logs["accuracy"], np.mean((logits > 0) == labels), rtol=1e-6)
 
 
 # === What every model must survive ===
@@ -209,6 +208,6 @@ def test_mixed_precision_trains(rng, policy, dtype):
     assert_close(outputs["logits"], expected["logits"], atol=0.1)
     assert_close(outputs["interaction"], expected["interaction"], atol=0.1)
     model.compile("adam", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
-    for _ in range(2):
-        logs = model.train_on_batch(inputs, np.array([3, 1]), return_dict=True)
-        assert all(np.isfinite(value) for value in logs.values())
+    logs = model.train_on_batch(inputs, np.array([3, 1]), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
