@@ -15,16 +15,9 @@ from keras_attn.errors import UserError
 from keras_attn.layers import PerFrame
 
 
-@pytest.mark.parametrize(
-    "name, shapes",
-    [
-        ("mobilenet_v2", {(64, 96): (2, 3, 1280)}),
-        ("tiny", {None: (8, 8, 48), (40, 48): (5, 6, 48)}),
-    ],
-)
-def test_map_sizes(name, shapes):
-    for size, shape in shapes.items():
-        assert build_backbone(name, size).output_shape == (None, *shape)
+@pytest.mark.parametrize("size, cells", [(None, (8, 8)), ((40, 48), (5, 6))])
+def test_map_sizes(size, cells):
+    assert build_backbone("tiny", size).output_shape == (None, *cells, 48)
 
 
 def test_unknown_name():

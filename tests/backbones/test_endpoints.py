@@ -165,12 +165,12 @@ def test_a_backbone_that_sees_clips(rng, monkeypatch, tmp_path):
 
 
 def test_any_number_of_frames(rng):
-    inputs, pooled = features_input("mobilenet_v2", (None, 32, 40, 3), endpoint="pooled")
+    inputs, pooled = features_input("tiny", (None, 32, 40, 3), endpoint="pooled")
     model = keras.Model(inputs, pooled)
     video = rng.integers(0, 256, (1, 250, 32, 40, 3), dtype="uint8")  # ten crops of 25 frames
     vectors = model({"video": video})
-    assert vectors.shape == (1, 250, 1280)
-    assert_close(vectors[:, -1:], model({"video": video[:, -1:]}), atol=1e-4)
+    assert vectors.shape == (1, 250, 48)
+    assert_close(vectors[:, -1:], model({"video": video[:, -1:]}))
 
 
 @pytest.mark.parametrize(
