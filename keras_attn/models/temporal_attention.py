@@ -39,6 +39,7 @@ from keras_attn.arguments import (
 )
 from keras_attn.backbones import BACKBONES, features_input
 from keras_attn.layers import ReattendingLSTM
+from keras_attn.layers.frame_weights import frame_weights
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
 
@@ -74,6 +75,7 @@ class TemporalAttentionLSTM(VideoClassifier):
         **kwargs,
     ):
         _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout)
+        check_option("backbone", backbone, (None, *BACKBONES))
         layout = "(T, D) of features" if backbone is None else "(T, H, W, channels) of a video"
         check_input_shape(input_shape, layout)
         # === Graph ===
@@ -141,7 +143,7 @@ def _average(features, units, iterations, dropout):
     for i in (1, 2):
         hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
         hidden = layers.LSTM(units, return_sequences=True, name=f"lstm_{i}")(hidden)
-    uniform = ops.softmax(ops.zeros_like(features[:, :, 0], dtype="float32"))
+    uniform = frame_weights(ops.zeros_like(features[:, :, 0]))
     return hidden, ops.repeat(uniform[:, None], iterations, axis=1)
 
 

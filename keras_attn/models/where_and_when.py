@@ -46,6 +46,7 @@ from keras_attn.arguments import (
 from keras_attn.backbones import features_input
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
 from keras_attn.layers.conv_lstm_attention import ENERGIES
+from keras_attn.layers.frame_weights import frame_weights
 from keras_attn.models.base import VideoClassifier
 
 # A mask of zeros has no place to show. This does not change any other.
@@ -180,7 +181,7 @@ def _posthoc(frames, units, scored):
     if scored:
         # A bias would be cancelled by the softmax.
         scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)[:, :, 0]
-    weights = ops.softmax(ops.cast(scores, "float32"))
+    weights = frame_weights(scores)
     return ops.einsum("bt,btu->bu", ops.cast(weights, states.dtype), states), weights
 
 

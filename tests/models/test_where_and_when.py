@@ -1,0 +1,230 @@
+"""WhereAndWhen against the paper's equations in NumPy, its counts and its objective."""
+
+import keras
+import numpy as np
+import pytest
+from checks import JIT, assert_close, cross_entropy
+from reference import (
+    conv_lstm,
+    convolution,
+    convolutions,
+    named_weights,
+    scramble,
+    sigmoid,
+    softmax,
+)
+
+from keras_attn.models import WhereAndWhen
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
+# Every axis another size, every argument away from its default.
+SMALL = dict(
+    num_classes=5,
+    input_shape=(4, 2, 3, 7),
+    units=6,
+    attention_units=9,
+    total_variation=0.3,
+    contrast=0.2,
+    unimodality=40.0,
+    dropout=0.4,
+)
+
+
+def _small(rng, scale=0.5, **arguments):
+    model = scramble(WhereAndWhen(**{**SMALL, **arguments}), rng, scale)
+    model.compile(jit_compile=JIT)
+    return model
+
+
+def _features(rng, batch=2):
+    return {"features": rng.normal(size=(batch, 4, 2, 3, 7)).astype("float32")}
+
+
+# === The paper in NumPy ===
+
+
+def _ends(named, *ends):
+    """The weights whose paths end so."""
+    return [next(v for path, v in named.items() if path.endswith(end)) for end in ends]
+
+
+def _mask(model, named, maps):
+    if model.config["spatial"] == "none":
+        return np.ones(maps.shape[:2])
+    (kernel,) = _ends(named, "mask/kernel")
+    return sigmoid(convolution(convolutions(maps, named, "hidden"), kernel))[..., 0]
+
+
+def _iterative(model, named, frames):
+    """Eq. (2)-(6): the mean state, weights of every iteration."""
+    query, w_x, kernel, bias, recurrent = _ends(
+        named,
+        "query/kernel",
+        "key/kernel",
+        "conv_lstm_attention/convolution/kernel",
+        "conv_lstm_attention/convolution/bias",
+        "recurrent_convolution/kernel",
+    )
+
+    def energy(h, x):
+        if model.config["energy"] == "additive":
+            return (h.mean((0, 1)) @ query + x.mean((0, 1)) @ w_x)[0]
+        b, v = _ends(named, "key/bias", "score")
+        return np.tanh(h.mean((0, 1)) @ query + x.mean((0, 1)) @ w_x + b) @ v
+
+    mean = sum(frames) / len(frames)
+    h, c = (convolutions(mean, named, stack) for stack in ("first_hidden", "first_carry"))
+    weights, states = [], []
+    for _ in frames:
+        weights.append(softmax(np.array([energy(h, x) for x in frames])))  # eq. (2)-(3)
+        glimpse = sum(w * x for w, x in zip(weights[-1], frames, strict=True))  # eq. (4)
+        h, c = conv_lstm(convolution(glimpse, kernel, bias), h, c, recurrent)
+        states.append(h.mean((0, 1)))
+    return sum(states) / len(states), np.stack(weights)
+
+
+def _posthoc(model, named, frames):
+    kernel, recurrent, bias = _ends(
+        named, "conv_lstm_cell/kernel", "recurrent_kernel", "conv_lstm_cell/bias"
+    )
+    h = c = np.zeros((*frames[0].shape[:2], model.config["units"]))
+    states = []
+    for frame in frames:
+        h, c = conv_lstm(convolution(frame, kernel, bias), h, c, recurrent)
+        states.append(h.mean((0, 1)))
+    scores = np.zeros(len(frames))
+    if model.config["temporal_mode"] == "posthoc":
+        (vector,) = _ends(named, "temporal_scores/kernel")
+        scores = np.array([state @ vector[:, 0] for state in states])
+    weights = softmax(scores)
+    return sum(w * state for w, state in zip(weights, states, strict=True)), weights
+
+
+def _reference(model, features):
+    """Logits, masks and temporal weights with loops."""
+    named = named_weights(model)
+    attend = _iterative if model.config["temporal_mode"] == "iterative" else _posthoc
+    logits, masks, weights = [], [], []
+    for clip in features.astype("float64"):
+        if model.config["reduce"]:
+            kernel, bias = _ends(named, "reduction/kernel", "reduction/bias")
+            clip = clip @ kernel + bias
+        masks.append(np.stack([_mask(model, named, maps) for maps in clip]))
+        frames = [x * m[..., None] for x, m in zip(clip, masks[-1], strict=True)]  # eq. (1)
+        video, when = attend(model, named, frames)
+        weights.append(when)
+        kernel, bias = _ends(named, "classifier/kernel", "classifier/bias")
+        logits.append(video @ kernel + bias)
+    return np.stack(logits), np.stack(masks), np.stack(weights)
+
+
+VARIANTS = [
+    dict(),
+    dict(energy="additive", reduce=5),
+    dict(spatial="none"),
+    dict(temporal_mode="posthoc", unimodality_reduction="sqrt_mean"),
+    dict(temporal_mode="none"),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_forward_pass_equals_numpy(rng, variant):
+    model = _small(rng, **variant)
+    inputs = _features(rng, batch=3)
+    logits, masks, weights = _reference(model, inputs["features"])
+    outputs = model.predict(inputs, verbose=0)
+    assert_close(outputs["spatial_attention"], masks)
+    assert_close(outputs["temporal_attention"], weights)
+    assert_close(outputs["logits"], logits)
+    assert np.ptp(logits) > 0.05
+    if variant.get("spatial") != "none":
+        assert np.ptp(masks) > 0.1
+    if variant.get("temporal_mode") != "none":
+        assert np.ptp(weights, axis=-1).min() > 1e-3
+
+
+def _unimodality(model, weights):
+    rows = weights.reshape(-1, weights.shape[-1])
+    excess = [max(0, w[i - 1] * w[i + 1] - w[i] ** 2) for w in rows for i in (1, 2)]
+    if model.config["unimodality_reduction"] == "sqrt_mean":
+        return np.mean(np.sqrt(excess))
+    return sum(excess) / len(weights)  # eq. (10)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_objective_equals_numpy(rng, variant):
+    model = _small(rng, 1.0, **variant)
+    inputs, labels = _features(rng, batch=4), np.array([4, 0, 2, 2])
+    logits, masks, weights = _reference(model, inputs["features"])
+    expected = {}
+    if model.config["spatial"] == "mask":
+        steps = [np.abs(np.diff(masks, axis=axis)).sum() for axis in (2, 3)]
+        expected["total_variation"] = 0.3 * sum(steps) / 4  # eq. (8)
+        expected["contrast"] = 0.2 * np.where(masks > 0.5, -masks, masks).sum() / 2 / 4  # eq. (9)
+    if model.config["temporal_mode"] != "none":
+        expected["unimodality"] = 40 * _unimodality(model, weights)
+        assert expected["unimodality"] > 0
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
+    logs = model.evaluate(inputs, labels, batch_size=4, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "accuracy", *expected}
+    for name, value in expected.items():
+        np.testing.assert_allclose(logs[name], value, rtol=2e-4)
+    total = cross_entropy(labels, logits).mean() + sum(expected.values())  # eq. (7)
+    np.testing.assert_allclose(logs["loss"], total, rtol=2e-4)
+
+
+# === Facts of the paper and the specification ===
+
+
+def _count(model, *parts):
+    weights = [w for w in model.trainable_weights if any(part in w.path for part in parts)]
+    return sum(int(np.prod(w.shape)) for w in weights)
+
+
+def test_parameter_counts():
+    model = WhereAndWhen(51, energy="additive")
+    assert _count(model, "spatial_attention") == 23_600_640
+    assert _count(model, "/convolution/", "recurrent_convolution") == 47_187_968
+    assert _count(model, "first_hidden", "first_carry") == 47_192_064
+    assert _count(model, "query", "key") == 2_560
+    assert _count(model, "classifier") == 26_163
+    assert _count(model, "") == 118_009_395
+
+
+@pytest.mark.parametrize(
+    "variant, sees_order",
+    [(dict(), False), (dict(energy="additive"), False), (dict(temporal_mode="posthoc"), True)],
+    ids=str,
+)
+def test_only_posthoc_sees_the_order_of_the_frames(rng, variant, sees_order):
+    model = _small(rng, **variant)
+    inputs = _features(rng)
+    order = np.array([2, 0, 3, 1])
+    logits = model.predict(inputs, verbose=0)["logits"]
+    outputs = model.predict({"features": inputs["features"][:, order]}, verbose=0)
+    assert (np.abs(outputs["logits"] - logits).max() > 1e-3) == sees_order
+
+
+def test_dropout_takes_channels_from_a_whole_map(rng):
+    layer = _small(rng).get_layer("dropout")
+    dropped = keras.ops.convert_to_numpy(layer(np.ones((2, 4, 2, 3, 50)), training=True))
+    assert np.ptp(dropped, axis=(2, 3)).max() == 0
+    channels = dropped[:, :, 0, 0].reshape(8, 50)
+    assert len({channel.tobytes() for channel in channels}) == 8
+    assert 0.25 < np.mean(channels == 0) < 0.55
+
+
+def test_explain(rng):
+    model = _small(rng)
+    outputs = model.predict(_features(rng, 3), verbose=0)
+    maps = {name: np.asarray(value) for name, value in model.explain(outputs).items()}
+    mask = outputs["spatial_attention"]
+    assert_close(maps["where"], mask / mask.sum((2, 3), keepdims=True))
+    assert_close(maps["when"], outputs["temporal_attention"].mean(1))
+    outputs["spatial_attention"][0, 1] = 0.0
+    outputs["temporal_attention"] = maps["when"]
+    maps = {name: np.asarray(value) for name, value in model.explain(outputs).items()}
+    assert_close(maps["where"][0, 1], np.full((2, 3), 1 / 6))
+    assert_close(maps["when"], outputs["temporal_attention"])
+    decisions = np.asarray(model.step_probabilities(outputs))
+    assert_close(decisions, np.repeat(softmax(outputs["logits"])[:, None], 4, axis=1))

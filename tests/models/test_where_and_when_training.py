@@ -1,0 +1,103 @@
+"""WhereAndWhen: what every model must survive, and arguments that it refuses."""
+
+import keras
+import numpy as np
+import pytest
+from checks import JIT, assert_close, check_model, cross_entropy
+from reference import scramble
+from test_where_and_when import SMALL
+
+from keras_attn.models import WhereAndWhen, swap_input
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
+
+
+def _small(rng, **arguments):
+    model = scramble(WhereAndWhen(**{**SMALL, **arguments}), rng)
+    model.compile(jit_compile=JIT)
+    return model
+
+
+def _features(rng):
+    return {"features": rng.normal(size=(2, 4, 2, 3, 7)).astype("float32")}
+
+
+def _objective(outputs, labels):
+    return cross_entropy(labels, outputs["logits"]).mean()
+
+
+@pytest.mark.parametrize(
+    "variant", [dict(reduce=5), dict(temporal_mode="posthoc", energy="additive")], ids=str
+)
+def test_contract(rng, tmp_path, variant):
+    model = _small(rng, **variant, input_shape=(None, 2, 3, 7))
+    outputs = check_model(model, _features(rng), np.array([3, 1]), tmp_path, objective=_objective)
+    shapes = {name: output.shape for name, output in outputs.items()}
+    when = (2, 4) if "temporal_mode" in variant else (2, 4, 4)
+    assert shapes == {
+        "logits": (2, 5),
+        "spatial_attention": (2, 4, 2, 3),
+        "temporal_attention": when,
+    }
+
+
+@pytest.mark.parametrize("temporal_mode", ["iterative", "posthoc", "none"])
+def test_a_single_frame_is_a_clip(rng, temporal_mode):
+    model = _small(rng, temporal_mode=temporal_mode, input_shape=(None, 2, 3, 7))
+    outputs = model.predict({"features": _features(rng)["features"][:, :1]}, verbose=0)
+    assert_close(outputs["temporal_attention"], np.ones_like(outputs["temporal_attention"]))
+
+
+@pytest.mark.parametrize("temporal_mode", ["iterative", "posthoc"])
+def test_features_and_video_answer_alike(rng, temporal_mode):
+    shape = (3, 32, 48, 3)
+    model = _small(rng, temporal_mode=temporal_mode, input_shape=shape, reduce=5, backbone="tiny")
+    video = rng.integers(0, 256, (2, *shape), dtype="uint8")
+    maps = keras.ops.convert_to_numpy(model.get_layer("backbone")(video))
+    cached = swap_input(model, None, maps.shape[1:])
+    cached.compile(jit_compile=JIT)
+    expected = model.predict({"video": video}, verbose=0)
+    assert_close(cached.predict({"features": maps}, verbose=0), expected)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("temporal_mode", ["iterative", "posthoc"])
+def test_mixed_precision_trains(rng, policy, dtype, temporal_mode):
+    model = _small(rng, temporal_mode=temporal_mode)
+    inputs = _features(rng)
+    expected = model.predict(inputs, verbose=0)
+    policy(dtype)
+    half = _small(rng, temporal_mode=temporal_mode)
+    half.set_weights(model.get_weights())
+    outputs = half.predict(inputs, verbose=0)
+    assert all(x.dtype == np.float32 for x in outputs.values())
+    assert_close(outputs, expected, atol=0.05)
+    half.compile("adam", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
+    logs = half.train_on_batch(inputs, np.array([3, 1]), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert all(np.isfinite(w).all() for w in half.get_weights())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"spatial": "soft"}, "spatial must be one of mask, none, got 'soft'"),
+        ({"temporal_mode": "soft"}, "temporal_mode must be one of iterative, posthoc, none, got"),
+        ({"energy": "dot"}, "energy must be one of tanh, additive, got 'dot'"),
+        ({"unimodality_reduction": "mean"}, "unimodality_reduction must be one of sum, sqrt_mean"),
+        ({"units": 0}, "units must be at least 1, got 0"),
+        ({"attention_units": 0}, "attention_units must be at least 1, got 0"),
+        ({"reduce": 3}, "reduce must be at least 4, got 3"),
+        ({"contrast": -0.1}, "contrast must be at least 0, got -0.1"),
+        ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"input_shape": (4, 7)}, r"input_shape must be \(T, h, w, C\) of features, got \(4, 7\)"),
+        ({"input_shape": (0, 2, 3, 7)}, "input_shape must have at least 1 frame"),
+        ({"input_shape": (2, 2, 3, 7)}, "at least 3 frames for the unimodality, got 2"),
+        ({"input_shape": (4, 2, 3, 3)}, "features must have at least 4 channels, got 3"),
+        ({"input_shape": (4, 32, 32, 3), "backbone": "big"}, "'big'"),
+    ],
+)
+def test_arguments_that_cannot_work(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WhereAndWhen(**{**SMALL, **arguments})
