@@ -38,7 +38,7 @@ def network(height, width, channels=3):
     The joined branches of block 3a are the layer `inception_3a_concat`, and after activation
     `inception_3a_output`; so for all blocks.
     """
-    frames = keras.Input((height, width, channels), name="frames")
+    frames = keras.Input((height, width, channels))
     x = _activated(frames, 64, 7, 2, "conv1_7x7_s2")
     x = _halved(x, "pool1_3x3_s2")
     x = _activated(x, 64, 1, 1, "conv2_3x3_reduce")

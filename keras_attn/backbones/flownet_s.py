@@ -98,7 +98,7 @@ def _convolved(x, filters, side, strides, dilation, name):
         strides,
         padding="same" if strides == 1 else "valid",
         dilation_rate=dilation,
-        kernel_initializer="he_normal",
+        kernel_initializer="he_uniform",
         name=name,
     )
     return convolution(x)
@@ -111,7 +111,7 @@ def _doubled(x, filters, strides, name):
         strides,
         padding="same",
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer="he_uniform",
         name=name,
     )(x)
 
@@ -122,7 +122,7 @@ def _flow(x, level):
         3,
         padding="same",
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer="he_uniform",
         name=f"predict_flow{level}",
     )
     return convolution(x)

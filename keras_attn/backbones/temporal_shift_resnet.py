@@ -31,7 +31,7 @@ def network(height, width, channels=3, shift=False):
     `layer1.0.output`; so for all blocks.
     """
     shape = (None, height, width, channels) if shift else (height, width, channels)
-    frames = keras.Input(shape, name="frames")
+    frames = keras.Input(shape)
     stem = [
         *_convolved("conv1", "bn1", 64, 7, 2),
         layers.ReLU(name="relu"),
