@@ -33,8 +33,9 @@ Differences from the paper, and what to know about it:
     expects follows the attention. The lower levels are pooled in cells as even as can be, since
     35 and 17 are no multiples of 8.
   - Table 5 compares with 1x1 convolutions shared by all cells: mode="shared" weighs every cell of
-    every frame by one score and sums the frames cell by cell. Without attention, table 2
-    (mode="none"), vectors of single frames are averaged, and so are their logits.
+    every frame by one score and sums the frames cell by cell. As one softmax is over all cells,
+    its map is smaller than the others by about h * w. Without attention, table 2 (mode="none"),
+    the vectors of the frames are averaged, and with them their logits.
   - The sizes of BN-Inception's levels in the text are GoogLeNet's.
   - Not stated, Keras defaults here: initial values of the scores (kernels of zeros could not
     learn) and of the classifier.
@@ -108,11 +109,12 @@ class PyramidAttentionNetwork(VideoClassifier):
     `BinaryCrossentropy(from_logits=True)` and labels (B, K).
 
     `backbone` is always a name: with `cached=True` too, the model holds the network behind the
-    last level. `levels` are 1 to 4 of its endpoints, from input to output (None: the three of the
-    paper); the last one is where the attention is, table 1. Its last may also be the vector of the
-    network, by itself: then the attention is over frames. `mode` is "interaction", "shared" or
-    "none", which reads the last level only; `fusion` and `aggregate_norm` are those of
-    `PyramidAttention`. A penalty with a factor of 0 is left out of the objective.
+    last level. `levels` are 1 to 4 of its endpoints, from input to output (None: the three of
+    `BACKBONES[backbone].pyramid`); the attention is on the last, table 1. The vector of a backbone
+    can be the only level: `features` are (B, T, D) then, and the attention is over frames.
+    `mode` is "interaction", "shared" or "none", which reads the last level only; `fusion` and
+    `aggregate_norm` are those of `PyramidAttention`, `interaction_reduction` and `pyramid_form`
+    those of the losses. A penalty with a factor of 0 is left out of the objective.
     `backbone_weights` is for building only and not part of the configuration: a saved model holds
     its weights itself.
     """
