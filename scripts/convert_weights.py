@@ -24,12 +24,14 @@ def convert(source, target):
     try:
         checkpoint = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:
-        # PyTorch raises whatever the first odd byte leads to.
+        # PyTorch raises whatever the first odd byte leads to, and advises to trust the file.
         raise UserError(
-            f"{source}: not a file of tensors only ({error}). Anything more is refused, because "
-            "loading it can run code that it brings."
+            f"{source}: not a file of tensors only ({type(error).__name__}). Anything more is refused, "
+            "because loading it can run code that it brings."
         ) from error
-    state = checkpoint.get("state_dict", checkpoint)
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f"{source}: holds no state dict, which is tensors by name")
     arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
     with staging(target) as beside:
         safetensors.save_file(arrays, beside)

@@ -38,7 +38,7 @@ def convert(monkeypatch):
                 raise checkpoint
             return checkpoint
 
-        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
+        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, Tensor=Tensor))
         return runpy.run_path(str(SCRIPT))["convert"](source, target)
 
     return call
@@ -59,17 +59,24 @@ def test_tensors_are_written(convert, rng, tmp_path, wrapped):
 
 
 @pytest.mark.parametrize(
-    "source, target, message",
+    "checkpoint, source, target, message",
     [
-        ("a.pth", "a.pt", "must end in .safetensors"),
-        ("absent.pth", "a.safetensors", "absent.pth: no such file"),
-        ("a.pth", "a.safetensors", "not a file of tensors only .*Unsupported global"),
+        ({}, "a.pth", "a.pt", "must end in .safetensors"),
+        ({}, "absent.pth", "a.safetensors", "absent.pth: no such file"),
+        (
+            ValueError("odd\nadvice"),
+            "a.pth",
+            "a.safetensors",
+            r"not a file of tensors only \(odd\)",
+        ),
+        ({"epoch": 3}, "a.pth", "a.safetensors", "holds no state dict"),
+        ([Tensor(3)], "a.pth", "a.safetensors", "holds no state dict"),
     ],
 )
-def test_refusals(convert, tmp_path, source, target, message):
+def test_refusals(convert, tmp_path, checkpoint, source, target, message):
     (tmp_path / "a.pth").touch()
     with pytest.raises(UserError, match=message):
-        convert(ValueError("Unsupported global"), tmp_path / source, tmp_path / target)
+        convert(checkpoint, tmp_path / source, tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
 
 
