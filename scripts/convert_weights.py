@@ -26,8 +26,8 @@ def convert(source, target):
     except Exception as error:
         # PyTorch raises whatever the first odd byte leads to, and advises to trust the file.
         raise UserError(
-            f"{source}: not a file of tensors only ({type(error).__name__}). Anything more is refused, "
-            "because loading it can run code that it brings."
+            f"{source}: not a file of tensors only ({type(error).__name__}). Anything more is "
+            "refused, because loading it can run code that it brings."
         ) from error
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):

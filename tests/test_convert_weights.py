@@ -63,12 +63,7 @@ def test_tensors_are_written(convert, rng, tmp_path, wrapped):
     [
         ({}, "a.pth", "a.pt", "must end in .safetensors"),
         ({}, "absent.pth", "a.safetensors", "absent.pth: no such file"),
-        (
-            ValueError("odd\nadvice"),
-            "a.pth",
-            "a.safetensors",
-            r"not a file of tensors only \(odd\)",
-        ),
+        (EOFError("odd"), "a.pth", "a.safetensors", "a file of tensors only .EOFError.[.] Any"),
         ({"epoch": 3}, "a.pth", "a.safetensors", "holds no state dict"),
         ([Tensor(3)], "a.pth", "a.safetensors", "holds no state dict"),
     ],

@@ -65,7 +65,7 @@ def _block(x, name):
     branches.append(_convolved(branch, double_filters, 3, strides, f"{prefix}_double_3x3_2"))
 
     if projected:
-        pooled = _pooled(x, "max" if name == "5b" else "average", f"{prefix}_pool")
+        pooled = (_max_pooled if name == "5b" else _mean_pooled)(x, f"{prefix}_pool")
         branches.append(_convolved(pooled, projected, 1, 1, f"{prefix}_pool_proj"))
     else:
         # PyTorch refuses a map of odd size here: it would halve up in the convolutions and down in
@@ -96,9 +96,12 @@ def _halved(x, name, before=(0, 0)):
     return layers.MaxPooling2D(3, 2, name=name)(x)
 
 
-def _pooled(x, kind, name):
-    if kind == "max":
-        return layers.MaxPooling2D(3, 1, "same", name=name)(x)
+def _max_pooled(x, name):
+    return layers.MaxPooling2D(3, 1, "same", name=name)(x)
+
+
+def _mean_pooled(x, name):
+    """Mean of 3x3 cells; the zeros around the map count."""
     x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return layers.AveragePooling2D(3, 1, name=name)(x)
 

@@ -61,7 +61,7 @@ def contracting(height, width, last_stride=2, pooling="stride"):
     return keras.Model(frames, x, name="flownet_s_contracting")
 
 
-def expanding(contracting):
+def expanding(contracting_model):
     """The flow model on top of a contracting model, whose layers it shares.
 
     From the same frames to flow `(b, h, w, 2)`, x then y, at 1/4, 1/8, 1/16, 1/32 of the size and
@@ -69,19 +69,20 @@ def expanding(contracting):
     by `FLOW_DIVISOR`. On a map that conv6 did not halve nothing is doubled: the layers of that
     level then have stride 1, and public weights need training there.
     """
-    x = contracting.output
-    strides = 2 // contracting.get_layer("conv6_1").dilation_rate[0]
+    x = contracting_model.output
+    # 1 where conv6_1 looks at every second cell, because conv6 did not halve.
+    strides = 2 // contracting_model.get_layer("conv6_1").dilation_rate[0]
     flows = [_flow(x, 6)]
     for level, filters in EXPANSIONS.items():
-        beside = contracting.get_layer(f"{LEVELS[level]}_relu").output
-        upsampled = _doubled(flows[-1], 2, strides, f"upsampled_flow{level + 1}_to_{level}")
-        x = _doubled(x, filters, strides, f"deconv{level}")
+        beside = contracting_model.get_layer(f"{LEVELS[level]}_relu").output
+        flow = _upsampled(flows[-1], 2, strides, f"upsampled_flow{level + 1}_to_{level}")
+        x = _upsampled(x, filters, strides, f"deconv{level}")
         x = layers.LeakyReLU(0.1, name=f"deconv{level}_relu")(x)
-        parts = [beside, _cropped(x, beside), _cropped(upsampled, beside)]
+        parts = [beside, _cropped(x, beside), _cropped(flow, beside)]
         x = layers.Concatenate(name=f"concat{level}")(parts)
         flows.append(_flow(x, level))
         strides = 2
-    return keras.Model(contracting.input, flows[::-1], name="flownet_s")
+    return keras.Model(contracting_model.input, flows[::-1], name="flownet_s")
 
 
 def flownet_s(height, width, last_stride=2, pooling="stride"):
@@ -104,8 +105,8 @@ def _convolved(x, filters, side, strides, dilation, name):
     return convolution(x)
 
 
-def _doubled(x, filters, strides, name):
-    return layers.Conv2DTranspose(
+def _upsampled(x, filters, strides, name):
+    convolution = layers.Conv2DTranspose(
         filters,
         4,
         strides,
@@ -113,7 +114,8 @@ def _doubled(x, filters, strides, name):
         use_bias=False,
         kernel_initializer="he_uniform",
         name=name,
-    )(x)
+    )
+    return convolution(x)
 
 
 def _flow(x, level):

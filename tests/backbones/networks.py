@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import math
 
+import keras
 import pytest
 from checks import BACKEND
 
@@ -37,3 +39,12 @@ def share(monkeypatch, name):
     monkeypatch.setitem(BACKBONES, name, entry)
     monkeypatch.setattr(backbones, "load", lambda *arguments: None)
     return entry
+
+
+def multiplications(model):
+    """Of the convolutions: one product a weight and cell of the output; biases are free."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
+    return total

@@ -5,7 +5,7 @@ import math
 import keras
 import pytest
 from checks import BACKEND, assert_close
-from networks import SIDES, network
+from networks import SIDES, multiplications, network
 
 from keras_attn.backbones import endpoint_channels
 
@@ -24,6 +24,9 @@ def _dense(inputs, outputs):
         ("resnet_50", 23_587_712, 25_636_712),
         ("resnet_101", 42_658_176, 44_707_176),
         ("mobilenet_v2", 2_257_984, 3_538_984),
+        # PyTorch counts 25,557,032, without the 53,120 means and variances.
+        ("resnet_50_torch", 23_561_152, 25_557_032 + 53_120),
+        ("tsm_resnet_50", 23_561_152, 25_557_032 + 53_120),
     ],
 )
 def test_parameters(name, parameters, with_classifier):
@@ -55,15 +58,6 @@ def test_vgg_is_that_of_keras(rng):
     assert_close(ours(pixels) * 1000, theirs(pixels) * 1000)
 
 
-def _multiplications(model):
-    """Of the convolutions: one product a weight and cell of the output; biases are free."""
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            total += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
-    return total
-
-
 @pytest.mark.parametrize(
     "name, side, published",
     [
@@ -79,9 +73,9 @@ def _multiplications(model):
 )
 def test_multiplications(name, side, published):
     if SIDES[name] == 299:
-        counted = _multiplications(network(name, side))
+        counted = multiplications(network(name, side))
     else:  # padded so that every map has a fixed part of the frame's pixels
-        counted = _multiplications(network(name)) * (side / SIDES[name]) ** 2
+        counted = multiplications(network(name)) * (side / SIDES[name]) ** 2
     assert counted == pytest.approx(published, rel=0.01)
 
 
