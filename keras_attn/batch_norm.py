@@ -5,26 +5,28 @@ from keras import layers
 POLICIES = ("train", "partial", "frozen")
 
 
-def set_batch_norm(network, policy: str) -> None:
-    """Let all batch normalisations of the model `network` learn, only the first, or none.
+def set_batch_norm(parts, policy: str) -> None:
+    """Let all batch normalisations of a network learn, only the first, or none.
+
+    `parts` are the models it consists of, from its input to its output.
 
     `"partial"` is the policy of temporal segment networks (Wang et al. 2016): the first one alone
     sees another kind of input than the network was pretrained on, so it learns and the others are
     frozen. A frozen one uses its moving statistics in training too and leaves them as they are,
     and its scale and offset with them.
 
-    Call it before `compile`. It is undone by setting `network.trainable`, which Keras passes on to
-    every layer.
+    Call it before `compile`. It is undone by setting `trainable` of the parts, which Keras passes
+    on to every layer.
 
     Raises `ValueError` for an unknown policy, or if there is nothing to freeze.
     """
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
-    norms = list(_batch_norms(network))
+    norms = [norm for part in parts for norm in _batch_norms(part)]
     if policy != "train" and not norms:
         raise ValueError(
-            f"policy must be train for {network.name}, which has no batch normalisation, "
-            f"got {policy!r}"
+            f"policy must be train for {', '.join(part.name for part in parts)}, which has no "
+            f"batch normalisation, got {policy!r}"
         )
     learning = {"train": len(norms), "partial": 1, "frozen": 0}[policy]
     for i, norm in enumerate(norms):

@@ -136,10 +136,10 @@ class _precision:
 
 def _build(recipe, source):
     model = _model(recipe, source)
-    if recipe.input == "video":
-        model.image_network.trainable = recipe.train_backbone
-        if recipe.train_backbone:
-            _set_batch_norm(model.image_network, recipe.batch_norm)
+    for part in model.backbone_parts:
+        part.trainable = recipe.train_backbone
+    if recipe.train_backbone:
+        _set_batch_norm(model.backbone_parts, recipe.batch_norm)
     steps = -(-len(source.clips("train")) // recipe.batch_size)
     model.compile(
         optimizer=make_optimizer(
@@ -158,9 +158,9 @@ def _build(recipe, source):
     return model
 
 
-def _set_batch_norm(network, policy):
+def _set_batch_norm(parts, policy):
     try:
-        set_batch_norm(network, policy)
+        set_batch_norm(parts, policy)
     except ValueError as error:
         raise UsageError(f"batch_norm={policy}: {error}") from error
 

@@ -51,7 +51,7 @@ NORMS = [
 )
 def test_only_the_norms_of_the_policy_change(rng, policy, learning, per_frame):
     network = _network()
-    set_batch_norm(network, policy)
+    set_batch_norm([network], policy)
     changed = _train_step(network, per_frame, rng)
     assert {path for path in changed if "norm" in path} == set(sum(NORMS[:learning], []))
     assert {path for path in changed if "conv" in path} == {
@@ -62,17 +62,17 @@ def test_only_the_norms_of_the_policy_change(rng, policy, learning, per_frame):
 def test_a_frozen_norm_uses_its_moving_statistics_in_training(rng):
     network = _network()
     images = rng.normal(2, 3, size=(4, 6, 6, 3)).astype("float32")
-    set_batch_norm(network, "frozen")
+    set_batch_norm([network], "frozen")
     np.testing.assert_array_equal(network(images, training=True), network(images, training=False))
-    set_batch_norm(network, "partial")
+    set_batch_norm([network], "partial")
     differences = np.abs(network(images, training=True) - network(images, training=False))
     assert differences.max() > 0.1
 
 
 def test_a_policy_replaces_the_one_before(rng):
     network = _network()
-    set_batch_norm(network, "frozen")
-    set_batch_norm(network, "train")
+    set_batch_norm([network], "frozen")
+    set_batch_norm([network], "train")
     assert len(network.trainable_weights) == 3 * 2 + 3 + 1  # scales, offsets, kernels and a bias
 
 
@@ -81,10 +81,10 @@ def test_a_network_without_any_has_nothing_to_freeze(policy):
     image = keras.Input((6, 6, 3))
     network = keras.Model(image, layers.Conv2D(4, 3)(image), name="plain")
     with pytest.raises(ValueError, match=f"policy must be train for plain, .*, got '{policy}'"):
-        set_batch_norm(network, policy)
-    set_batch_norm(network, "train")
+        set_batch_norm([network], policy)
+    set_batch_norm([network], "train")
 
 
 def test_an_unknown_policy():
     with pytest.raises(ValueError, match="policy must be one of train, partial, frozen, got 'on'"):
-        set_batch_norm(_network(), "on")
+        set_batch_norm([_network()], "on")

@@ -21,7 +21,7 @@ def data(tiny_data, tmp_path):
 
 
 def contents(data):
-    return {p.name: p.read_bytes() for p in (data / "features" / "tiny-32").glob("*.npy")}
+    return {p.name: p.read_bytes() for p in (data / "features" / "tiny-32-maps").glob("*.npy")}
 
 
 def extract(data, **options):
@@ -29,7 +29,7 @@ def extract(data, **options):
 
 
 def test_features_are_the_backbone_on_each_frame(tiny_features):
-    folder = tiny_features / "features" / "tiny-32"
+    folder = tiny_features / "features" / "tiny-32-maps"
     backbone = build_backbone("tiny", 32)
     backbone.load_weights(folder / "backbone.weights.h5")
     provenance = read_json(folder / "provenance.json")
@@ -77,13 +77,13 @@ def test_a_stopped_extraction_goes_on(data):
     assert (summary.written, summary.kept) == (17, 7)
     assert {name: contents(data)[name] for name in before} == before
     assert extract(data).written == 0
-    next((data / "features" / "tiny-32").glob("left*.npy")).write_bytes(b"damaged")
+    next((data / "features" / "tiny-32-maps").glob("left*.npy")).write_bytes(b"damaged")
     assert extract(data).written == 1
 
 
 def test_one_process_writes_and_removes_what_killed_ones_left(data):
     extract(data)
-    folder = data / "features" / "tiny-32"
+    folder = data / "features" / "tiny-32-maps"
     (folder / ".0123abcd-left.npy").write_bytes(b"half")
     with locked(folder), pytest.raises(UserError, match="another process makes these features"):
         extract(data)
@@ -104,7 +104,7 @@ def test_a_damaged_record_is_named_and_nothing_is_made_of_it(data):
 
 def test_features_without_an_index_entry_are_made_again(data):
     extract(data)
-    (data / "features" / "tiny-32" / "index.csv").unlink()
+    (data / "features" / "tiny-32-maps" / "index.csv").unlink()
     assert extract(data).written == 24
 
 
@@ -113,7 +113,7 @@ def test_another_backbone_is_refused_with_both_hashes(data, tmp_path):
     keras.utils.set_random_seed(5)
     other = build_backbone("tiny", 32)
     other.save_weights(tmp_path / "other.weights.h5")
-    old = read_json(data / "features" / "tiny-32" / "provenance.json")["weights_sha256"]
+    old = read_json(data / "features" / "tiny-32-maps" / "provenance.json")["weights_sha256"]
     with pytest.raises(DataError) as caught:
         extract(data, weights=str(tmp_path / "other.weights.h5"))
     assert f"weights_sha256 is {old!r}, expected {weights_hash(other)!r}" in str(caught.value)

@@ -189,7 +189,7 @@ def test_the_saved_model_takes_video_and_answers_like_the_features(run, tiny_fea
 
 
 def test_another_backbone_file_is_found_before_the_model_is_written(data, tmp_path):
-    path = data / "features" / "tiny-32" / "backbone.weights.h5"
+    path = data / "features" / "tiny-32-maps" / "backbone.weights.h5"
     whole = path.read_bytes()
     keras.utils.set_random_seed(99)
     build_backbone("tiny", 32).save_weights(path)

@@ -9,11 +9,11 @@ from keras_attn.models.temporal_attention import TemporalAttentionLSTM
 from keras_attn.models.where_and_when import WhereAndWhen
 
 MODELS = {
-    "pyramid_attention": PyramidAttentionNetwork,
     "structured_attention": StructuredAttentionLSTM,
     "sta_cnn": STACNN,
     "temporal_attention": TemporalAttentionLSTM,
     "where_and_when": WhereAndWhen,
+    "pyramid_attention": PyramidAttentionNetwork,
 }
 
 __all__ = [

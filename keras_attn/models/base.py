@@ -76,6 +76,11 @@ class VideoClassifier(keras.Model):
         return getattr(layer, "layer", layer)
 
     @property
+    def backbone_parts(self):
+        """The layers that come from the backbone, in the order of the graph."""
+        return [self.image_network] if takes_frames(self) else []
+
+    @property
     def per_frame(self):
         """Whether the backbone sees each frame by itself, so that its output can be cached."""
         return BACKBONES[self.get_config()["backbone"]].per_frame
@@ -95,7 +100,7 @@ def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the arguments: they were told when `model` was built
         swapped = type(model)(**config, backbone_weights=backbone_weights)
-    if _has_frames(model) and not cached and backbone == old["backbone"] and not backbone_weights:
+    if takes_frames(model) and not cached and backbone == old["backbone"] and not backbone_weights:
         swapped.image_network.set_weights(model.image_network.get_weights())
     sources, targets = _own_weights(model), _own_weights(swapped)
     if [w.name for w in sources] != [w.name for w in targets]:
@@ -110,17 +115,19 @@ def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None
                 f"input_shape={input_shape} with backbone={backbone!r} does not fit the weights of "
                 f"layer {_layer(target)!r}: expected the map size and channels the model has now"
             )
-        target.assign(source)
+        # As NumPy: on JAX both models would hold one array, which the first update of either frees.
+        target.assign(ops.convert_to_numpy(source))
     return swapped
 
 
-def _has_frames(model):
+def takes_frames(model):
+    """Whether the input of a model is a video, and not cached features."""
     return "video" in model.input
 
 
 def _own_weights(model):
     """The weights outside the backbone, in the order of the graph."""
-    others = {id(w) for w in model.image_network.weights} if _has_frames(model) else set()
+    others = {id(w) for w in model.image_network.weights} if takes_frames(model) else set()
     return [w for w in model.weights if id(w) not in others]
 
 

@@ -201,6 +201,10 @@ class PyramidAttentionNetwork(VideoClassifier):
             "when": frames[:, :, 0, 0],
         }
 
+    @property
+    def backbone_parts(self):
+        return [*super().backbone_parts, self.get_layer("tail")]
+
     @staticmethod
     def input_arguments(backbone, cached):
         return {"backbone": backbone, "cached": cached}

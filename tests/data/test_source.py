@@ -74,8 +74,8 @@ MISSING = {
     "manifest.csv": (SMALL, "manifest.csv.*keras-attn scan"),
     "split.csv": (SMALL, "split.csv.*keras-attn split"),
     "features": (SMALL, "no features here.*keras-attn features"),
-    "features/tiny-32/index.csv": (SMALL, "index.csv.*keras-attn features"),
-    "features/tiny-32/backbone.weights.h5": (SMALL, "weights.h5.*keras-attn features"),
+    "features/tiny-32-maps/index.csv": (SMALL, "index.csv.*keras-attn features"),
+    "features/tiny-32-maps/backbone.weights.h5": (SMALL, "weights.h5.*keras-attn features"),
     "records": (VIDEO, "records.*keras-attn prepare"),
     "records/index.csv": (VIDEO, "index.csv.*keras-attn prepare"),
 }
@@ -116,10 +116,10 @@ def part_of(data, video_id):
 
 
 def test_features_of_another_backbone_or_size_are_refused(data):
-    path = data / "features" / "tiny-32" / "provenance.json"
+    path = data / "features" / "tiny-32-maps" / "provenance.json"
     write_json(path, {**read_json(path), "backbone": "mobilenet_v2"})
     with pytest.raises(DataError, match="backbone is 'mobilenet_v2', expected 'tiny'"):
         open_source(data, SMALL)
     other = dataclasses.replace(SMALL, clips=dataclasses.replace(SMALL.clips, size=64))
-    with pytest.raises(DataError, match="tiny-64: no features here"):
+    with pytest.raises(DataError, match="tiny-64-maps: no features here"):
         open_source(data, other)
