@@ -39,3 +39,14 @@ def test_time_may_be_unknown(rng, time):
     assert model.output_shape == (None, None, 3, 4, 7)
     frames = rng.random((2, time, 5, 6, 4), dtype="float32")
     assert_close(model.predict(frames, verbose=0)[:, -1], layer(frames[:, -1]))
+
+
+def test_a_layer_with_several_outputs(rng):
+    frame = keras.Input((5, 6, 4))
+    maps = keras.layers.Conv2D(7, 3)(frame)
+    means = keras.layers.GlobalAveragePooling2D()(maps)
+    network = keras.Model(frame, {"maps": maps, "means": means})
+    video = rng.random((2, 3, 5, 6, 4), dtype="float32")
+    outputs = check_layer(PerFrame(network), video)
+    assert outputs["maps"].shape == (2, 3, 3, 4, 7)
+    assert_close(outputs["means"], keras.ops.mean(outputs["maps"], axis=(2, 3)))

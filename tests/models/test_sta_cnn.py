@@ -1,0 +1,236 @@
+"""STACNN against the paper's equations in NumPy, its objective, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+from checks import JIT, assert_close, check_model, cross_entropy
+
+from keras_attn.models import STACNN
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
+# Every axis another size, every argument away from its default.
+SMALL = dict(
+    num_classes=5,
+    input_shape=(6, 3, 4, 7),
+    groups=2,
+    keep=2,
+    aux_weight=0.7,
+    dropout=0.2,
+    test_keep=4,
+)
+
+
+def _small(rng, scale=0.5, **arguments):
+    model = STACNN(**{**SMALL, **arguments})
+    model.set_weights([scale * rng.normal(size=w.shape) for w in model.weights])
+    model.compile(jit_compile=JIT)
+    return model
+
+
+def _features(rng, batch=2):
+    return {"features": rng.normal(size=(batch, 6, 3, 4, 7)).astype("float32")}
+
+
+# === The paper in NumPy ===
+
+
+def _softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
+
+
+def _segment(named, cells):
+    """Eq. (5) and (7)-(9) of one segment: logits, auxiliary logits, weights of the cells."""
+    count, channels = cells.shape
+    weights = np.full(count, 1 / count)
+    aux = np.zeros(0)
+    if "location_attention/kernel" in named:
+        kernel = named["location_attention/kernel"].reshape(count, channels)
+        weights = _softmax(np.array([w @ x for w, x in zip(kernel, cells, strict=True)]))
+    if "aux_classifier/kernel" in named:
+        scores = np.array([named["aux_classifier/kernel"].T @ x for x in cells])
+        aux = sum(scores) / count  # eq. (5): the class activation maps, over all cells
+    pooled = sum(a * x for a, x in zip(weights, cells, strict=True))
+    return pooled @ named["classifier/kernel"] + named["classifier/bias"], aux, weights
+
+
+def _top(alphas, keep):
+    return sorted(range(len(alphas)), key=lambda n: -alphas[n])[:keep]
+
+
+def _reference(model, features):
+    """All outputs, with loops."""
+    config = model.config
+    named = {w.path: w.numpy().astype("float64") for w in model.weights}
+    batch, count, height, width, channels = features.shape
+    outputs = []
+    for b in range(batch):
+        cells = features[b].reshape(count, height * width, channels).astype("float64")
+        logits, aux, where = (
+            np.array(x) for x in zip(*(_segment(named, x) for x in cells), strict=True)
+        )
+        probabilities = _softmax(logits)
+        alphas = np.array([-1 / np.sum(p * np.log(p)) for p in probabilities])  # eq. (1)-(2)
+        selected, size = np.zeros(count), count // config["groups"]
+        for start in range(0, count, size):
+            for n in _top(alphas[start : start + size], config["keep"]):
+                selected[start + n] = 1
+        counted = np.zeros(count)
+        for n in _top(alphas, config["test_keep"]):
+            counted[n] = alphas[n]
+        if config["test_pooling"] == "average":
+            counted = np.ones(count)
+        factors = counted if config["test_pooling"] == "confidence_sum" else counted / counted.sum()
+        video = {
+            "logits": np.log(sum(f * p for f, p in zip(factors, probabilities, strict=True))),
+            "step_logits": logits,
+            "aux_logits": aux,
+            "spatial_attention": where.reshape(count, height, width),
+            "temporal_attention": counted / counted.sum(),
+            "selected": selected,
+        }
+        outputs.append({name: x for name, x in video.items() if x.size})
+    return {name: np.stack([video[name] for video in outputs]) for name in outputs[0]}
+
+
+@pytest.mark.parametrize(
+    "test_pooling, groups, keep, arguments",
+    [
+        ("confidence", 2, 2, {}),
+        ("confidence_sum", 3, 1, {"spatial": "none"}),
+        ("average", 1, 4, {"aux_weight": 0}),
+        ("confidence", 6, 1, {}),
+    ],
+)
+def test_forward_pass_equals_numpy(rng, test_pooling, groups, keep, arguments):
+    model = _small(rng, test_pooling=test_pooling, groups=groups, keep=keep, **arguments)
+    inputs = _features(rng, batch=3)
+    expected = _reference(model, inputs["features"])
+    outputs = model.predict(inputs, verbose=0)
+    assert outputs.keys() == expected.keys()
+    assert ("aux_logits" in outputs) == (not arguments)
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def _mean_over_selected(logits, selected, labels):
+    """Of the cross-entropy of (B, S, K) logits: the mean over videos of that over segments."""
+    steps = cross_entropy(labels, logits)
+    return np.mean([s[kept > 0].mean() for s, kept in zip(steps, selected, strict=True)])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"spatial": "none"}, {"groups": 1, "keep": 6}])
+def test_objective_equals_numpy(rng, arguments):
+    model = _small(rng, **arguments)
+    inputs, labels = _features(rng, batch=4), np.array([4, 0, 2, 2])
+    expected = _reference(model, inputs["features"])
+    aux = 0
+    if "aux_logits" in expected:
+        aux = 0.7 * _mean_over_selected(expected["aux_logits"], expected["selected"], labels)
+    steps = _mean_over_selected(expected["step_logits"], expected["selected"], labels)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
+    # Batches of 3 and 1: the logged means must weigh videos, not batches.
+    logs = model.evaluate(inputs, labels, batch_size=3, verbose=0, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], steps + aux, rtol=1e-5)
+    assert set(logs) == {"loss", "accuracy"} | ({"aux"} if aux else set())
+    if aux:
+        np.testing.assert_allclose(logs["aux"], aux, rtol=1e-5)
+    if arguments.get("keep") == 6:  # TS(N, N): the plain mean
+        plain = cross_entropy(labels, expected["step_logits"]).mean()
+        np.testing.assert_allclose(steps, plain, rtol=1e-6)
+
+
+def test_one_segment_is_an_image_classifier(rng):
+    """TS(1, 1), the baseline: nothing to select, and the video's decision is the segment's."""
+    model = _small(rng, input_shape=(1, 3, 4, 7), groups=1, keep=1, test_keep=1)
+    outputs = model.predict({"features": _features(rng)["features"][:, :1]}, verbose=0)
+    assert_close(np.exp(outputs["logits"]), _softmax(outputs["step_logits"][:, 0]))
+    assert_close(outputs["selected"], np.ones((2, 1)))
+
+
+def test_sample_weights_scale_the_videos(rng):
+    model = _small(rng, spatial="none")
+    inputs, labels, weights = _features(rng), np.array([4, 1]), np.array([2.0, 0.5])
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    loss = model.test_on_batch(inputs, labels, sample_weight=weights)
+    outputs = model.predict(inputs, verbose=0)
+    steps = cross_entropy(labels, outputs["step_logits"])
+    expected = [s[k > 0].mean() for s, k in zip(steps, outputs["selected"], strict=True)]
+    np.testing.assert_allclose(loss, np.mean(weights * expected), rtol=1e-5)
+
+
+def test_explain(rng):
+    model = _small(rng)
+    outputs = model.predict(_features(rng, 3), verbose=0)
+    maps = model.explain(outputs)
+    assert_close(maps["where"], outputs["spatial_attention"])
+    assert_close(maps["when"], outputs["temporal_attention"])
+    assert ((np.asarray(maps["when"]) > 0).sum(1) == 4).all()
+    assert_close(model.step_probabilities(outputs), _softmax(outputs["step_logits"]))
+
+
+# === What every model must survive ===
+
+
+def test_contract(rng, tmp_path):
+    model = _small(rng, input_shape=(None, 3, 4, 7))
+
+    def objective(outputs, labels):
+        return _mean_over_selected(outputs["step_logits"], outputs["selected"], labels)
+
+    outputs = check_model(model, _features(rng), np.array([3, 1]), tmp_path, objective)
+    assert {name: output.shape for name, output in outputs.items()} == {
+        "logits": (2, 5),
+        "step_logits": (2, 6, 5),
+        "aux_logits": (2, 6, 5),
+        "spatial_attention": (2, 6, 3, 4),
+        "temporal_attention": (2, 6),
+        "selected": (2, 6),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains(rng, policy, dtype):
+    policy(dtype)
+    model = _small(rng)
+    model.compile("adam", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
+    logs = model.train_on_batch(_features(rng), np.array([3, 1]), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+    inputs = _features(np.random.default_rng(1))
+    expected = _reference(model, inputs["features"])
+    outputs = model.predict(inputs, verbose=0)
+    assert all(x.dtype == np.float32 and np.isfinite(x).all() for x in outputs.values())
+    assert_close(outputs["spatial_attention"], expected["spatial_attention"], atol=0.05)
+    assert_close(outputs["step_logits"], expected["step_logits"], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ({"input_shape": (3, 4, 7)}, "input_shape must be"),
+        ({"groups": 0}, "groups must be at least 1, got 0"),
+        ({"keep": 0}, "keep must be at least 1, got 0"),
+        ({"keep": 4}, "groups=2 times keep=4 must be at most the 6 segments"),
+        ({"test_keep": 0}, "test_keep must be at least 1, got 0"),
+        ({"test_pooling": "max"}, "pooling must be one of .*average.*'max'"),
+        ({"spatial": "soft"}, "spatial must be one of location, none, got 'soft'"),
+        ({"aux_weight": -1}, "aux_weight must be at least 0, got -1"),
+        ({"dropout": 1.0}, "dropout must be"),
+        ({"attention_network": "vgg"}, "attention_network must be one of shared.*'vgg'"),
+        ({"attention_network": "flownet_s"}, "flownet_s.* looks at frames: give a backbone"),
+        ({"attention_network": "tiny", "backbone": "tiny"}, "two RGB frames, 6 channels, got 7"),
+        ({"attention_weights": "x.h5"}, "attention_weights are for flownet_s.*got .*'shared'"),
+    ],
+)
+def test_arguments_that_cannot_work(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        STACNN(**{**SMALL, **arguments})
+
+
+def test_more_segments_cannot_be_kept_than_given():
+    model = STACNN(**SMALL)
+    model.check_frames(4)
+    with pytest.raises(ValueError, match="test_keep must be at most the 3 segments given, got 4"):
+        model.check_frames(3)
+    STACNN(**SMALL, test_pooling="average").check_frames(3)
