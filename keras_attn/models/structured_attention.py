@@ -37,6 +37,12 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
+from keras_attn.arguments import (
+    check_at_least,
+    check_dropout,
+    check_input_shape,
+    check_option,
+)
 from keras_attn.backbones import features_input
 from keras_attn.layers import AttendedLSTM
 from keras_attn.layers.attended_lstm import decay, lstm_decay
@@ -182,26 +188,17 @@ def _classifier(num_classes, logit_tanh, weight_decay):
 
 
 def _check_arguments(num_classes, input_shape, units, dropout):
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 4:
-        raise ValueError(
-            "input_shape must be (T, h, w, C) of features or (T, H, W, 3) of a video, "
-            f"got {tuple(input_shape)}"
-        )
-    if units < 1:
-        raise ValueError(f"units must be at least 1, got {units}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    check_input_shape(input_shape, "(T, h, w, C) of features or (T, H, W, 3) of a video")
+    check_at_least(2, num_classes=num_classes)
+    check_at_least(1, units=units)
+    check_dropout(dropout)
 
 
 def _check_attention(attention, penalty, current_frame):
-    if attention not in PENALTIES:
-        raise ValueError(f"attention must be one of {', '.join(PENALTIES)}, got {attention!r}")
+    check_option("attention", attention, PENALTIES)
+    check_at_least(0, penalty=penalty)
     if current_frame and attention == "none":
         raise ValueError('current_frame=True needs an attention, got attention="none"')
-    if penalty < 0:
-        raise ValueError(f"penalty must be at least 0, got {penalty}")
 
 
 def _check_blocks(height, width, block, stride):

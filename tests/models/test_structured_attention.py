@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from checks import JIT, assert_close, check_model, cross_entropy, sum_of_squares
+from reference import lstm, softmax
 
 from keras_attn.models import StructuredAttentionLSTM
 
@@ -35,21 +36,6 @@ def _features(rng, batch=2):
 
 
 # === The paper in NumPy ===
-
-
-def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def _softmax(x):
-    x = np.exp(x - x.max(-1, keepdims=True))
-    return x / x.sum(-1, keepdims=True)
-
-
-def _lstm(x, h, c, kernel, recurrent, bias):  # eq. (2)-(6), gates in Keras' order
-    i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4)
-    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-    return _sigmoid(o) * np.tanh(c), c
 
 
 def _named_weights(model):
@@ -89,15 +75,15 @@ def _reference(model, features):
         h1 = c1 = h2 = c2 = np.zeros(model.config["units"])
         for t in range(time):
             cells = features[b, t].reshape(height * width, channels).astype("float64")
-            weights = _softmax(_scores(model, named, cells, h2))
+            weights = softmax(_scores(model, named, cells, h2))
             glimpse = sum(a * x for a, x in zip(weights, cells, strict=True))  # eq. (9)
-            h1, c1 = _lstm(glimpse, h1, c1, *lstm_1)
-            h2, c2 = _lstm(h1, h2, c2, *lstm_2)
+            h1, c1 = lstm(glimpse, h1, c1, *lstm_1)
+            h2, c2 = lstm(h1, h2, c2, *lstm_2)
             logits[b, t] = h2 @ named["classifier/kernel"]  # eq. (7)
             masks[b, t] = weights.reshape(height, width)
     if model.config["logit_tanh"]:
         logits = np.tanh(logits)
-    return logits, masks, _softmax(logits).mean(1)
+    return logits, masks, softmax(logits).mean(1)
 
 
 @pytest.mark.parametrize("logit_tanh", [True, False])
@@ -123,7 +109,7 @@ def test_objective_equals_numpy(rng, attention):
     inputs, labels = _features(rng, batch=4), np.array([4, 0, 2, 2])
     logits, masks, _ = _reference(model, inputs["features"])
     cross_entropies = [
-        sum(-np.log(_softmax(step)[label]) for step in clip)
+        sum(-np.log(softmax(step)[label]) for step in clip)
         for clip, label in zip(logits, labels, strict=True)
     ]
     expected = np.mean(cross_entropies) + 0.01 * sum_of_squares(model)
@@ -223,7 +209,7 @@ def test_explain(rng):
     assert_close(maps["where"], outputs["spatial_attention"])
     top = outputs["logits"].argmax(-1)
     expected = np.stack(
-        [_softmax(s)[:, k] for s, k in zip(outputs["step_logits"], top, strict=True)]
+        [softmax(s)[:, k] for s, k in zip(outputs["step_logits"], top, strict=True)]
     )
     assert_close(maps["when"], expected / expected.sum(1, keepdims=True))
 
