@@ -25,5 +25,9 @@ def check_input_shape(input_shape, layout):
     rank = layout.partition(")")[0].count(",") + 1
     if len(input_shape) != rank:
         raise ValueError(f"input_shape must be {layout}, got {tuple(input_shape)}")
-    if input_shape[0] is not None and input_shape[0] < 1:
-        raise ValueError(f"input_shape must have at least 1 frame, got {tuple(input_shape)}")
+    frames, *others = input_shape
+    if frames == 0 or not all(others):
+        raise ValueError(
+            "input_shape must be at least 1 along every axis, and only its first may be None, got "
+            f"{tuple(input_shape)}"
+        )

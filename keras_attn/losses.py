@@ -9,6 +9,9 @@ import math
 import keras
 from keras import ops
 
+from keras_attn.arguments import check_at_least, check_option
+from keras_attn.precision import precise
+
 # Below this a squared norm or a share counts as zero. Roots and logarithms have no finite gradient
 # at zero, and XLA flushes denormal float32 numbers (below 1.2e-38) to zero.
 _TINY = 1e-36
@@ -16,6 +19,11 @@ _TINY = 1e-36
 # Inside a root whose argument falls to zero while the argument's own slope does not. Ours: the
 # root is off by at most 1e-5 and its slope at most 50000.
 _ROOT_EPSILON = 1e-10
+
+# The forms of some terms; the first of each is the default.
+UNIMODALITY_REDUCTIONS = ("sum", "sqrt_mean")
+INTERACTION_REDUCTIONS = ("relative", "sum", "mean")
+PYRAMID_FORMS = ("safe", "printed")
 
 FLOW_RELAXATION = math.exp(-2)  # "e^-2" below eq. (4) of Yang et al. 2020; .01 is the other reading
 
@@ -59,7 +67,7 @@ def _checked(name, tensor, *layouts):
     if len(tensor.shape) not in [layout.count(",") + 1 for layout in layouts]:
         shapes = " or ".join(layouts)
         raise ValueError(f"{name} must have the shape {shapes}, got {tuple(tensor.shape)}")
-    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))
+    return precise(tensor)
 
 
 def _check_axis(name, axis, found, expected):
@@ -158,6 +166,7 @@ def unimodality(weights, reduction="sum"):
 
     Raises `ValueError` for another rank, fewer than 3 frames, or an unknown reduction.
     """
+    check_option("reduction", reduction, UNIMODALITY_REDUCTIONS)
     weights = _checked("weights", weights, "(B, T)", "(B, I, T)")
     frames = weights.shape[-1]
     if frames is not None and frames < 3:
@@ -166,9 +175,7 @@ def unimodality(weights, reduction="sum"):
     excess = ops.relu(left * right - ops.square(middle))
     if reduction == "sum":
         return ops.mean(ops.sum(excess, axis=tuple(range(1, len(excess.shape)))))
-    if reduction == "sqrt_mean":
-        return ops.mean(_root(excess))
-    raise ValueError(f"reduction must be sum or sqrt_mean, got {reduction!r}")
+    return ops.mean(_root(excess))
 
 
 def interaction(features, weights, reduction="relative"):
@@ -189,8 +196,7 @@ def interaction(features, weights, reduction="relative"):
     features = _checked("features", features, "(B, n, C)")
     weights = _checked("weights", weights, "(B, n, m)")
     _check_axis("features", "n", features.shape[1], weights.shape[1])
-    if reduction not in ("relative", "sum", "mean"):
-        raise ValueError(f"reduction must be relative, sum or mean, got {reduction!r}")
+    check_option("reduction", reduction, INTERACTION_REDUCTIONS)
     if reduction == "relative":
         features = ops.stop_gradient(features)
     # sum diag(A' X' X A) = ||X A||^2: the n x n matrix X' X is never built.
@@ -229,8 +235,7 @@ def pyramid(level_weights, weights, frames=1, form="safe"):
     positions, outputs = weights.shape[1:]
     _check_axis("level_weights", "n", level_weights.shape[2], positions)
     _check_axis("level_weights", "m", level_weights.shape[3], outputs)
-    if form not in ("safe", "printed"):
-        raise ValueError(f"form must be safe or printed, got {form!r}")
+    check_option("form", form, PYRAMID_FORMS)
     if isinstance(positions, int) and isinstance(frames, int):
         _check_frames(frames, positions)
     if form == "printed":
@@ -261,8 +266,7 @@ def relaxed_flow_error(flow, predicted, relaxation=FLOW_RELAXATION):
             "flow and predicted must have the same shape (..., 2), got "
             f"{tuple(flow.shape)} and {tuple(predicted.shape)}"
         )
-    if relaxation < 0:
-        raise ValueError(f"relaxation must be at least 0, got {relaxation}")
+    check_at_least(0, relaxation=relaxation)
     dtype = keras.backend.result_type(flow.dtype, predicted.dtype, "float32")
     flow, predicted = ops.cast(flow, dtype), ops.cast(predicted, dtype)
     excess = ops.relu(ops.abs(predicted - flow) - relaxation * ops.abs(flow))

@@ -23,11 +23,12 @@ ORDER = """
     interruption
     files
     arguments
+    precision
     losses
     batch_norm
     optimizers
     layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
-    layers.temporal_shift layers.frame_weights layers.saliency_mask
+    layers.temporal_shift layers.saliency_mask
     layers.conv_lstm_attention layers.reattending_lstm
     layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
     backbones.convert backbones.pixels backbones.spec backbones.weights
@@ -89,7 +90,7 @@ TENSORFLOW = {
     "verification",
     "verification_process",
 }
-KERAS_ONLY = {"layers", "losses", "batch_norm", "optimizers", "backbones", "models"}
+KERAS_ONLY = {"layers", "losses", "precision", "batch_norm", "optimizers", "backbones", "models"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("
     r"|\bTODO\b|\bFIXME\b|NotImplementedError|torch\.load"

@@ -256,7 +256,7 @@ def test_half_precision_is_computed_in_float32(rng):
         (interaction, ((2, 7), (2, 7, 4)), (), r"features must have the shape \(B, n, C\)"),
         (interaction, ((2, 7, 3), (2, 7)), (), r"weights must have the shape \(B, n, m\)"),
         (interaction, ((2, 6, 3), (2, 7, 4)), (), "features must have n=7 as weights have, got 6"),
-        (interaction, ((2, 7, 3), (2, 7, 4)), ("max",), "reduction must be relative, sum or mean"),
+        (interaction, ((2, 7, 3), (2, 7, 4)), ("max",), "reduction must be one of relative"),
         (pyramid, ((2, 7, 4), (2, 7, 4)), (), r"level_weights must have the shape \(B, N, n, m\)"),
         (pyramid, ((2, 3, 7, 4), (2, 7)), (), r"weights must have the shape \(B, n, m\)"),
         (
@@ -273,7 +273,7 @@ def test_half_precision_is_computed_in_float32(rng):
         ),
         (pyramid, ((2, 3, 7, 4), (2, 7, 4)), (3,), "frames must divide the n=7 .*frames=3"),
         (pyramid, ((2, 3, 7, 4), (2, 7, 4)), (0,), "frames must divide the n=7 .*frames=0"),
-        (pyramid, ((2, 3, 7, 4), (2, 7, 4)), (1, "literal"), "form must be safe or printed"),
+        (pyramid, ((2, 3, 7, 4), (2, 7, 4)), (1, "literal"), "form must be one of safe, printed"),
     ],
 )
 def test_arguments_that_cannot_work(penalty, shapes, arguments, message):

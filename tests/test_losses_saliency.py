@@ -207,7 +207,7 @@ def test_the_sum_is_over_iterations_and_the_mean_of_roots_is_not(rng):
         (losses.contrast, (2, 3, 4, 5, 1), "mask must have the shape"),
         (losses.unimodality, (2, 3, 4, 5), r"weights must have the shape \(B, T\) or \(B, I, T\)"),
         (losses.unimodality, (2, 3, 2), "weights must be of at least 3 frames, got 2"),
-        (lambda x: losses.unimodality(x, "mean"), (2, 3), "reduction must be sum or sqrt_mean"),
+        (lambda x: losses.unimodality(x, "mean"), (2, 3), "reduction must be one of sum"),
     ],
 )
 def test_arguments_that_cannot_work(penalty, shape, message):

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_attn.arguments import check_option
 from keras_attn.backbones import bn_inception, imagenet, temporal_shift_resnet, tiny, vgg
 from keras_attn.backbones.pixels import normalization
 from keras_attn.backbones.spec import Backbone, Endpoint
@@ -125,8 +126,7 @@ def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
 
 
 def _chosen(name, endpoint):
-    if name not in BACKBONES:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
+    check_option("backbone", name, BACKBONES)
     backbone = BACKBONES[name]
     endpoints = (endpoint or backbone.endpoint).split("+")
     known = backbone.endpoints if len(endpoints) == 1 else backbone.maps

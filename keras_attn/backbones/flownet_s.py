@@ -13,6 +13,7 @@ odd size crop what is upsampled to meet them. 38,675,536 parameters.
 import keras
 from keras import layers
 
+from keras_attn.arguments import check_option
 from keras_attn.backbones.pixels import NormalizePixels
 
 CONVOLUTIONS = {  # name: side, strides, filters
@@ -43,10 +44,8 @@ def contracting(height, width, last_stride=2, pooling="stride"):
 
     Raises `ValueError` for another `last_stride` or `pooling`.
     """
-    if last_stride not in (1, 2):
-        raise ValueError(f"last_stride must be 1 or 2, got {last_stride!r}")
-    if pooling not in ("stride", "max"):
-        raise ValueError(f"pooling must be 'stride' or 'max', got {pooling!r}")
+    check_option("last_stride", last_stride, (1, 2))
+    check_option("pooling", pooling, ("stride", "max"))
     frames = keras.Input((height, width, 6), name="frames")
     means = [255 * mean for mean in 2 * _MEANS]
     x = NormalizePixels(means, 255.0, name="normalized")(frames)

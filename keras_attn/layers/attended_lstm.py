@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.precision import softmax
+
 
 def decay(weight_decay):
     """L2 regularizer `weight_decay * sum(theta ** 2)`, or None for none."""
@@ -71,9 +73,7 @@ class AttendedLSTMCell(layers.Layer):
         scores = self.attention(top[0])
         if self.frame_scores:
             scores = scores + step[:, -self.locations :]
-        # The softmax loses too much in half precision.
-        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-        weights = ops.cast(ops.softmax(scores), features.dtype)  # eq. (8)
+        weights = ops.cast(softmax(scores), features.dtype)  # eq. (8)
         glimpse = ops.einsum("bl,blc->bc", weights, features)  # eq. (9)
         if self.dropout_masks:
             glimpse = glimpse * step[:, cells : cells + self.channels]

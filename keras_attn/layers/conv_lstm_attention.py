@@ -4,8 +4,8 @@ import keras
 from keras import layers, ops
 
 from keras_attn.arguments import check_option
-from keras_attn.layers.frame_weights import frame_weights
 from keras_attn.layers.saliency_mask import convolutions
+from keras_attn.precision import softmax
 
 # How frame and state make a score: by a hidden layer, or each by a linear map of its own.
 ENERGIES = ("tanh", "additive")
@@ -59,7 +59,7 @@ class ConvLSTMAttentionCell(layers.Layer):
         keys, frames = self.sequence
         query = self.query(ops.mean(hidden, axis=(1, 2)))
         scores = self._scores(keys + query[:, None])  # eq. (2)
-        weights = ops.cast(frame_weights(scores), frames.dtype)  # eq. (3)
+        weights = ops.cast(softmax(scores), frames.dtype)  # eq. (3)
         glimpse = ops.einsum("bt,bthwg->bhwg", weights, frames)  # eq. (4), convolved
         gates = glimpse + self.recurrent_convolution(hidden)
         enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_attn.precision import precise, softmax
+
 
 @keras.saving.register_keras_serializable("keras_attn")
 class LocationAttention(keras.layers.Layer):
@@ -26,13 +28,11 @@ class LocationAttention(keras.layers.Layer):
         )
 
     def call(self, features):
-        scores = ops.einsum("bhwc,hwc->bhw", features, self.kernel)  # eq. (7)
-        # The softmax loses too much in half precision.
-        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
+        scores = precise(ops.einsum("bhwc,hwc->bhw", features, self.kernel))  # eq. (7)
         if self.map_size not in (None, tuple(scores.shape[1:])):
             scores = ops.image.resize(scores[..., None], self.map_size)[..., 0]
         _, height, width = scores.shape
-        weights = ops.softmax(ops.reshape(scores, (-1, height * width)))  # eq. (8)
+        weights = softmax(ops.reshape(scores, (-1, height * width)))  # eq. (8)
         return ops.cast(ops.reshape(weights, (-1, height, width)), self.compute_dtype)
 
     def compute_output_shape(self, features_shape):

@@ -6,16 +6,13 @@ import math
 import keras
 from keras import layers, ops
 
+from keras_attn.arguments import check_option
+from keras_attn.precision import precise, softmax
+
 # How the scores of the levels become one, U in eq. (3).
 FUSIONS = {"product": ops.multiply, "sum": ops.add, "max": ops.maximum}
 MODES = ("interaction", "shared")
 NORMS = ("l2", "l1")
-
-
-def check_option(name, value, known):
-    """`ValueError` unless the value of the argument `name` is one of those known."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def unit_columns(weights):
@@ -74,13 +71,13 @@ class PyramidAttention(layers.Layer):
     def call(self, levels):
         features = levels[-1]
         _, *cells, _ = ops.shape(features)  # T, h, w
+        # Products lose too much in half precision, too.
         scores = [
-            _rows(scores(level), cells) for scores, level in zip(self.scores, levels, strict=True)
+            precise(_rows(scores(level), cells))
+            for scores, level in zip(self.scores, levels, strict=True)
         ]
-        # Products and softmaxes lose too much in half precision.
-        scores = [ops.cast(s, keras.backend.result_type(s.dtype, "float32")) for s in scores]
-        level_weights = ops.softmax(ops.stack(scores, axis=1), axis=2)
-        weights = ops.softmax(functools.reduce(FUSIONS[self.fusion], scores), axis=1)  # eq. (3)
+        level_weights = softmax(ops.stack(scores, axis=1), axis=2)
+        weights = softmax(functools.reduce(FUSIONS[self.fusion], scores), axis=1)  # eq. (3)
         factors = unit_columns(weights) if self.aggregate_norm == "l2" else weights
         aggregated = self._aggregate(features, ops.cast(factors, features.dtype), cells)
         return (

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_attn.layers.frame_weights import frame_weights
+from keras_attn.precision import softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -46,7 +46,7 @@ class ReattendingLSTMCell(layers.Layer):
         bottom, top = list(states[:2]), list(states[2:])
         frame_scores, features = self.sequence
         scores = self.query(top[0]) + frame_scores
-        weights = frame_weights(self.activation(scores))  # eq. (5)-(6)
+        weights = softmax(self.activation(scores))  # eq. (5)-(6)
         weights = ops.cast(weights, features.dtype)
         glimpse = ops.einsum("bt,btd->bd", weights, features)  # eq. (4)
         hidden, bottom = self.lstm_1(glimpse * step[:, : self.channels], bottom)

@@ -3,7 +3,9 @@
 import keras
 from keras import ops, tree
 
+from keras_attn.arguments import check_at_least, check_option
 from keras_attn.layers.per_frame import PerFrame
+from keras_attn.precision import precise, softmax
 
 # Ours: an entropy of zero would make the confidence infinite.
 LEAST_ENTROPY = 1e-6
@@ -15,7 +17,7 @@ def confidence(probabilities):
     Yang et al. 2020, eq. (1)-(2). Between 1 / log(K), where all classes are alike, and
     1 / `LEAST_ENTROPY`, where one class has all.
     """
-    probabilities = _precise(probabilities)
+    probabilities = precise(probabilities)
     logs = ops.log(ops.maximum(probabilities, 1e-36))  # 0 log 0 = 0; XLA has nothing smaller
     return 1 / ops.maximum(-ops.sum(probabilities * logs, axis=-1), LEAST_ENTROPY)
 
@@ -47,18 +49,30 @@ class SelectedSegments(PerFrame):
     gradient; the selected ones pass again in training mode, and their outputs take the place of the
     first ones. So no activation of another segment is held for the backward pass. Where nothing is
     left out there is one pass.
+
+    Raises `ValueError` where there are fewer segments than are to be selected.
     """
 
     def __init__(self, layer, groups=3, keep=1, **kwargs):
         super().__init__(layer, **kwargs)
+        check_at_least(1, groups=groups, keep=keep)
         self.groups, self.keep = groups, keep
+
+    def build(self, segments_shape):
+        count, selected = segments_shape[1], self.groups * self.keep
+        if count is not None and count < selected:
+            raise ValueError(
+                f"groups times keep must be at most the {count} segments given, "
+                f"got {self.groups} times {self.keep}"
+            )
+        super().build(segments_shape)
 
     def call(self, segments, training=None):
         _, count, *segment = ops.shape(segments)
         row = ops.reshape(segments, (-1, *segment))
         twice = training and segments.shape[1] != self.groups * self.keep
         outputs = self.layer(row, training=False if twice else training)
-        confidences = confidence(ops.softmax(_precise(outputs["logits"])))
+        confidences = confidence(softmax(outputs["logits"]))
         selected = most_confident(ops.reshape(confidences, (-1, count)), self.keep, self.groups)
         if twice:
             outputs = self._train_selected(row, selected, outputs)
@@ -106,12 +120,12 @@ class ConfidencePool(keras.layers.Layer):
 
     def __init__(self, keep=15, pooling="confidence", **kwargs):
         super().__init__(**kwargs)
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        check_option("pooling", pooling, POOLINGS)
+        check_at_least(1, keep=keep)
         self.keep, self.pooling = keep, pooling
 
     def call(self, step_logits):
-        log_probabilities = ops.log_softmax(_precise(step_logits))
+        log_probabilities = ops.log_softmax(precise(step_logits))
         confidences = confidence(ops.exp(log_probabilities))
         if self.pooling == "average":
             counted = ops.ones_like(confidences)
@@ -132,9 +146,3 @@ def _log_of_sum(factors, log_probabilities):
     positive = factors > 0
     logs = ops.where(positive, ops.log(ops.where(positive, factors, 1.0)), -1e30)
     return ops.logsumexp(logs[:, :, None] + log_probabilities, axis=1)
-
-
-def _precise(tensor):
-    """In float32 at least: softmax and entropy lose too much in half precision."""
-    tensor = ops.convert_to_tensor(tensor)
-    return ops.cast(tensor, keras.backend.result_type(tensor.dtype, "float32"))

@@ -49,9 +49,10 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
+from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import BACKBONES, backbone_tail, endpoint_channels, features_input
 from keras_attn.layers import PerFrame, PyramidAttention
-from keras_attn.layers.pyramid_attention import check_option, unit_columns
+from keras_attn.layers.pyramid_attention import MODES, unit_columns
 from keras_attn.models.base import VideoClassifier
 
 # Attention of a frame below which its cells are not told apart: it is rounded away.
@@ -69,8 +70,8 @@ class AttentionPenalties(layers.Layer):
 
     def __init__(self, interaction_reduction="relative", pyramid_form="safe", **kwargs):
         super().__init__(**kwargs)
-        check_option("interaction_reduction", interaction_reduction, ("relative", "sum", "mean"))
-        check_option("pyramid_form", pyramid_form, ("safe", "printed"))
+        check_option("interaction_reduction", interaction_reduction, losses.INTERACTION_REDUCTIONS)
+        check_option("pyramid_form", pyramid_form, losses.PYRAMID_FORMS)
         self.interaction_reduction, self.pyramid_form = interaction_reduction, pyramid_form
 
     def call(self, features, weights, level_weights):
@@ -140,7 +141,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction)
         names = _levels(levels, backbone)
         input_shape = tuple(input_shape)
-        _check_input_shape(input_shape, names, backbone, cached)
+        _check_features(input_shape, names, backbone, cached)
         # === Graph ===
         endpoint = "+".join(names)
         inputs, features = features_input(
@@ -264,28 +265,22 @@ def _levels(levels, backbone):
     return tuple(levels)
 
 
-def _check_input_shape(input_shape, names, backbone, cached):
+def _check_features(input_shape, names, backbone, cached):
     channels = sum(endpoint_channels(backbone, "+".join(names)))
     layout = "(T, H, W, 3) of a video"
     if cached:
         cells = "" if names[-1] == BACKBONES[backbone].vector else "h, w, "
         layout = f"(T, {cells}{channels}) of cached {'+'.join(names)}"
-    fits = len(input_shape) == layout.count(",") + 1 and None not in input_shape[1:]
-    if not fits or 0 in input_shape or cached and input_shape[-1] != channels:
-        raise ValueError(f"input_shape must be {layout}, T at least 1 or None, got {input_shape}")
+    check_input_shape(input_shape, layout)
+    if cached and input_shape[-1] != channels:
+        raise ValueError(f"input_shape must be {layout}, got {input_shape}")
 
 
 def _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction):
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-    check_option("mode", mode, ("interaction", "shared", "none"))
-    if min(interaction, pyramid) < 0:
-        raise ValueError(
-            "interaction and pyramid must be at least 0, got "
-            f"interaction={interaction}, pyramid={pyramid}"
-        )
+    check_at_least(2, num_classes=num_classes)
+    check_at_least(0, interaction=interaction, pyramid=pyramid)
+    check_dropout(dropout)
+    check_option("mode", mode, (*MODES, "none"))
     if interaction_reduction == "sum" and interaction and mode != "none":
         warnings.warn(
             'interaction_reduction="sum" has no lower bound and grows with the squares of the '

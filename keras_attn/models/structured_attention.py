@@ -37,12 +37,7 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.arguments import (
-    check_at_least,
-    check_dropout,
-    check_input_shape,
-    check_option,
-)
+from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import features_input
 from keras_attn.layers import AttendedLSTM
 from keras_attn.layers.attended_lstm import decay, lstm_decay
@@ -62,8 +57,8 @@ PENALTIES = {
 class StructuredAttentionLSTM(VideoClassifier):
     """Soft spatial attention from the last state, with a penalty on its structure.
 
-    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, 3)}`, pixels
-    0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
+    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
+    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
     whose softmax is the mean of the steps' probabilities, `step_logits` (B, T, K) and
     `spatial_attention` (B, T, h, w). Labels are integers (B,); compile with
     `SparseCategoricalCrossentropy(from_logits=True)`.
@@ -188,7 +183,7 @@ def _classifier(num_classes, logit_tanh, weight_decay):
 
 
 def _check_arguments(num_classes, input_shape, units, dropout):
-    check_input_shape(input_shape, "(T, h, w, C) of features or (T, H, W, 3) of a video")
+    check_input_shape(input_shape, "(T, h, w, C) of features or (T, H, W, channels) of a video")
     check_at_least(2, num_classes=num_classes)
     check_at_least(1, units=units)
     check_dropout(dropout)

@@ -31,17 +31,12 @@ Differences from the paper, and what to know about it:
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import (
-    check_at_least,
-    check_dropout,
-    check_input_shape,
-    check_option,
-)
+from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import BACKBONES, features_input
 from keras_attn.layers import ReattendingLSTM
-from keras_attn.layers.frame_weights import frame_weights
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
+from keras_attn.precision import softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -143,7 +138,7 @@ def _average(features, units, iterations, dropout):
     for i in (1, 2):
         hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
         hidden = layers.LSTM(units, return_sequences=True, name=f"lstm_{i}")(hidden)
-    uniform = frame_weights(ops.zeros_like(features[:, :, 0]))
+    uniform = softmax(ops.zeros_like(features[:, :, 0]))
     return hidden, ops.repeat(uniform[:, None], iterations, axis=1)
 
 

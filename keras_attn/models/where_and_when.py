@@ -37,17 +37,12 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.arguments import (
-    check_at_least,
-    check_dropout,
-    check_input_shape,
-    check_option,
-)
+from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import features_input
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
 from keras_attn.layers.conv_lstm_attention import ENERGIES
-from keras_attn.layers.frame_weights import frame_weights
 from keras_attn.models.base import VideoClassifier
+from keras_attn.precision import softmax
 
 # A mask of zeros has no place to show. This does not change any other.
 _TINY = 1e-30
@@ -181,7 +176,7 @@ def _posthoc(frames, units, scored):
     if scored:
         # A bias would be cancelled by the softmax.
         scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)[:, :, 0]
-    weights = frame_weights(scores)
+    weights = softmax(scores)
     return ops.einsum("bt,btu->bu", ops.cast(weights, states.dtype), states), weights
 
 
@@ -218,4 +213,5 @@ def _check(config):
     check_option("spatial", config["spatial"], ("mask", "none"))
     check_option("temporal_mode", config["temporal_mode"], ("iterative", "posthoc", "none"))
     check_option("energy", config["energy"], ENERGIES)
-    check_option("unimodality_reduction", config["unimodality_reduction"], ("sum", "sqrt_mean"))
+    reduction = config["unimodality_reduction"]
+    check_option("unimodality_reduction", reduction, losses.UNIMODALITY_REDUCTIONS)

@@ -51,8 +51,8 @@ def test_variants_have_the_same_weights(last_stride, cells):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"last_stride": 3}, "last_stride must be 1 or 2, got 3"),
-        ({"pooling": "mean"}, "pooling must be 'stride' or 'max', got 'mean'"),
+        ({"last_stride": 3}, "last_stride must be one of 1, 2, got 3"),
+        ({"pooling": "mean"}, "pooling must be one of stride, max, got 'mean'"),
     ],
 )
 def test_unknown_variants(arguments, message):

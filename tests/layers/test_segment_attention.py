@@ -120,7 +120,11 @@ def test_outputs_of_training_lie_where_their_segments_do(rng, groups, keep, sele
     segments = _segments(rng, batch=3)
     outputs = layer(segments, training=True)
     assert_close(outputs, layer(segments))
-    assert (numpy(outputs["selected"]).min() == 0) == selects
+    kept = numpy(outputs["selected"]) > 0
+    assert kept.all() != selects
+    slopes = gradient(lambda x: ops.sum(layer(x, training=True)["map"]), segments)
+    assert (slopes[~kept] == 0).all()
+    assert (np.abs(slopes[kept]).reshape(kept.sum(), -1).max(-1) > 0).all()
 
 
 # === Pooling ===
@@ -177,6 +181,12 @@ def test_certain_segments_leave_finite_logits(rng):
     np.testing.assert_allclose(numpy(weights).sum(1), 1, rtol=1e-5)
 
 
-def test_another_pooling_is_refused():
+def test_arguments_that_cannot_work():
     with pytest.raises(ValueError, match="pooling must be one of .*confidence_sum.*'max'"):
         ConfidencePool(pooling="max")
+    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+        ConfidencePool(keep=0)
+    with pytest.raises(ValueError, match="groups must be at least 1, got 0"):
+        SelectedSegments(_network(), groups=0)
+    with pytest.raises(ValueError, match="at most the 6 segments given, got 2 times 4"):
+        SelectedSegments(_network(), groups=2, keep=4)(np.zeros((2, 6, 3, 4, 5)))

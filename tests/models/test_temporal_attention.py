@@ -194,7 +194,7 @@ def test_mixed_precision_trains(rng, policy, dtype):
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"input_shape": (6, 3, 4, 7)}, r"input_shape must be \(T, D\) of features, got \(6, 3"),
         ({"input_shape": (6, 7), "backbone": "tiny"}, r"input_shape must be \(T, H, W, channels"),
-        ({"input_shape": (0, 7)}, "input_shape must have at least 1 frame"),
+        ({"input_shape": (0, 7)}, "input_shape must be at least 1 along every axis"),
         ({"input_shape": (6, 32, 32, 3), "backbone": "fc6"}, "backbone must be one of .*'fc6'"),
     ],
 )

@@ -99,7 +99,7 @@ def test_mixed_precision_trains(rng, policy, temporal_mode, dtype):
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"input_shape": (4, 7)}, r"input_shape must be \(T, h, w, C\) of features, got \(4, 7\)"),
-        ({"input_shape": (0, 2, 3, 7)}, "input_shape must have at least 1 frame"),
+        ({"input_shape": (0, 2, 3, 7)}, "input_shape must be at least 1 along every axis"),
         ({"input_shape": (2, 2, 3, 7)}, "at least 3 frames for the unimodality, got 2"),
         ({"input_shape": (4, 2, 3, 3)}, "features must have at least 4 channels, got 3"),
         ({"input_shape": (4, 32, 32, 3), "backbone": "big"}, "'big'"),
