@@ -47,9 +47,10 @@ class Segments:
         shape = [tf.shape(starts)[0], self.frames]
         middle = tf.fill(shape, tf.constant(0.5, tf.float64))
         part = middle if seed is None else tf.random.stateless_uniform(shape, seed, dtype="float64")
-        places = tf.maximum(length - self.snippet + 1, 1)
-        numbers = (tf.range(self.frames, dtype="float64") + part) / self.frames
-        return tf.cast(numbers * tf.cast(places, tf.float64), tf.int32)
+        places = tf.cast(tf.maximum(length - self.snippet + 1, 1), tf.float64)
+        # In this order no rounding makes 8.999... of a whole number.
+        numbers = (tf.range(self.frames, dtype="float64") + part) * places / self.frames
+        return tf.cast(numbers, tf.int32)
 
 
 def sampler(clips, training: bool) -> Windows | Segments:

@@ -68,6 +68,14 @@ def test_segments_are_sorted_and_inside_their_parts(frames, snippet, length):
         np.testing.assert_array_equal(random, segments.positions(starts, length, seed).numpy()[0])
 
 
+def test_the_middle_of_a_segment_is_exact():
+    """10 parts of 180 frames: dividing first gave 62 where the middle is 63."""
+    for frames, length in ((5, 90), (10, 180), (25, 350)):
+        segments = Segments(frames)
+        middle = segments.positions(segments.starts(length), length).numpy()
+        np.testing.assert_array_equal(middle, [segment_indices(length, frames)])
+
+
 def test_random_snippets_reach_every_place_of_their_segment():
     segments = Segments(3, 2)
     draws = [segments.positions(segments.starts(13), 13, [0, i]).numpy()[0] for i in range(200)]
