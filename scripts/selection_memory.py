@@ -2,9 +2,9 @@
 
     python scripts/selection_memory.py --backbone mobilenet_v2 --size 112 --batch 8
 
-Linux only. Each case trains two batches in a process of its own, on the Keras backend of
-`KERAS_BACKEND`. Told are the process' peak before the first batch, after the last one, and the
-difference.
+Linux only. Each case trains on two batches in a process of its own, on the backend that
+`KERAS_BACKEND` names. Prints the largest resident memory before the first batch, after the last
+one, and the difference.
 """
 
 import argparse

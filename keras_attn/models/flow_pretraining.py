@@ -34,8 +34,9 @@ class FlowPretraining(keras.Model):
 
     Input: `(B, H, W, 6)`, two RGB frames side by side, 0..255. Outputs: five flows `(B, h, w, 2)`,
     x then y, from the finest to the coarsest, in pixels of the frames divided by 20. Fit it on true
-    flow `(B, H, W, 2)` in pixels of the frames; compile it without a loss. `endpoint_error` is the
-    mean distance, in pixels, between the finest flow and the true one at its size.
+    flow `(B, H, W, 2)` in pixels of the frames, known (FlyingChairs) or estimated (TV-L1); compile
+    it without a loss. `endpoint_error` is the mean distance, in pixels, between the finest flow and
+    the true one at its size.
 
     `attention_network` is that of `STACNN`: "flownet_s", "flownet_s_strided" or "flownet_s_pooled".
     `relaxation` is the share of the true flow within which an error counts as none.

@@ -99,9 +99,9 @@ class STACNN(VideoClassifier):
         **kwargs,
     ):
         input_shape = tuple(input_shape)
-        _check_arguments(num_classes, input_shape, aux_weight, dropout)
-        _check_segments(input_shape[0], groups, keep, test_keep)
-        _check_attention(spatial, attention_network, input_shape[-1], backbone, attention_weights)
+        _check_arguments(num_classes, input_shape, aux_weight, dropout, test_keep)
+        _check_attention(spatial, attention_network, attention_weights)
+        _check_channels(input_shape[-1], attention_network, backbone)
         # === Graph ===
         snippet = keras.Input(input_shape[1:], name="snippet")
         features = _features(snippet, backbone, backbone_weights, attention_network == "shared")
@@ -241,7 +241,7 @@ def _shares(selected):
     return selected / ops.sum(selected, axis=1, keepdims=True)
 
 
-def _check_arguments(num_classes, input_shape, aux_weight, dropout):
+def _check_arguments(num_classes, input_shape, aux_weight, dropout, test_keep):
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     if len(input_shape) != 4:
@@ -253,20 +253,11 @@ def _check_arguments(num_classes, input_shape, aux_weight, dropout):
         raise ValueError(f"aux_weight must be at least 0, got {aux_weight}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    if test_keep < 1:
+        raise ValueError(f"test_keep must be at least 1, got {test_keep}")
 
 
-def _check_segments(segments, groups, keep, test_keep):
-    for name, value in (("groups", groups), ("keep", keep), ("test_keep", test_keep)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if segments is not None and groups * keep > segments:
-        raise ValueError(
-            f"groups={groups} times keep={keep} must be at most the {segments} segments of "
-            "input_shape"
-        )
-
-
-def _check_attention(spatial, attention_network, channels, backbone, attention_weights):
+def _check_attention(spatial, attention_network, attention_weights):
     if spatial not in SPATIAL:
         raise ValueError(f"spatial must be one of {', '.join(SPATIAL)}, got {spatial!r}")
     if attention_network not in ATTENTION_NETWORKS:
@@ -274,23 +265,28 @@ def _check_attention(spatial, attention_network, channels, backbone, attention_w
             f"attention_network must be one of {', '.join(ATTENTION_NETWORKS)}, "
             f"got {attention_network!r}"
         )
-    if attention_network != "shared":
-        _check_pair(attention_network, channels, backbone)
-    if attention_weights is not None and attention_network not in FLOW_NETWORKS:
+    pretrained = spatial == "location" and attention_network in FLOW_NETWORKS
+    if attention_weights is not None and not pretrained:
         raise ValueError(
-            f"attention_weights are for {', '.join(FLOW_NETWORKS)}, "
-            f"got attention_network={attention_network!r}"
+            f'attention_weights are for spatial="location" with {", ".join(FLOW_NETWORKS)}, '
+            f"got {spatial!r} with {attention_network!r}"
         )
 
 
-def _check_pair(attention_network, channels, backbone):
-    if backbone is None:
+def _check_channels(channels, attention_network, backbone):
+    if attention_network == "shared":
+        if backbone and channels != 3 and channels % 2:
+            raise ValueError(
+                "input_shape must end with the 3 channels of an RGB frame, or with 2 for each flow "
+                f"frame of a snippet, got {channels}"
+            )
+    elif backbone is None:
         raise ValueError(
             f"attention_network={attention_network!r} looks at frames: give a backbone, or "
             'attention_network="shared" for its cached features'
         )
-    if channels != 6:
+    elif channels != 6:
         raise ValueError(
-            f"attention_network={attention_network!r} looks at snippets of two RGB frames, 6 "
-            f"channels, got {channels} in input_shape"
+            f"input_shape must end with the 6 channels of two RGB frames for "
+            f"attention_network={attention_network!r}, got {channels}"
         )

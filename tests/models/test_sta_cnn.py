@@ -211,7 +211,7 @@ def test_mixed_precision_trains(rng, policy, dtype):
         ({"input_shape": (3, 4, 7)}, "input_shape must be"),
         ({"groups": 0}, "groups must be at least 1, got 0"),
         ({"keep": 0}, "keep must be at least 1, got 0"),
-        ({"keep": 4}, "groups=2 times keep=4 must be at most the 6 segments"),
+        ({"keep": 4}, "at most the 6 segments given, got 2 times 4"),
         ({"test_keep": 0}, "test_keep must be at least 1, got 0"),
         ({"test_pooling": "max"}, "pooling must be one of .*average.*'max'"),
         ({"spatial": "soft"}, "spatial must be one of location, none, got 'soft'"),
@@ -219,8 +219,9 @@ def test_mixed_precision_trains(rng, policy, dtype):
         ({"dropout": 1.0}, "dropout must be"),
         ({"attention_network": "vgg"}, "attention_network must be one of shared.*'vgg'"),
         ({"attention_network": "flownet_s"}, "flownet_s.* looks at frames: give a backbone"),
-        ({"attention_network": "tiny", "backbone": "tiny"}, "two RGB frames, 6 channels, got 7"),
-        ({"attention_weights": "x.h5"}, "attention_weights are for flownet_s.*got .*'shared'"),
+        ({"attention_network": "tiny", "backbone": "tiny"}, "6 channels of two RGB frames.*got 7"),
+        ({"backbone": "tiny"}, "3 channels of an RGB frame, or with 2 for each flow.*got 7"),
+        ({"attention_weights": "x.h5"}, "attention_weights are for .*'location' with 'shared'"),
     ],
 )
 def test_arguments_that_cannot_work(arguments, message):
