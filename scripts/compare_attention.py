@@ -71,17 +71,18 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--variant", help="train this one only, and write nothing")
+    parser.add_argument("--variants", type=int, nargs="+", help="numbers from 0; default: all")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)  # train this one, and write nothing
     options = parser.parse_args()
     folds = sorted({int(row.split(",")[-1]) for row in _rows(options.data / "split.csv")})
-    variants = VARIANTS[recipe(options).model]
+    variants = list(VARIANTS[recipe(options).model])
     if options.variant:
         for seed in range(options.seeds):
             for fold in folds:
                 train(options, options.variant, fold, seed)
         return
     rows = [pooled_row(options, folds)]
-    for variant in variants:
+    for variant in [variants[i] for i in options.variants or range(len(variants))]:
         command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
         subprocess.run(command, check=True)
         runs = [
