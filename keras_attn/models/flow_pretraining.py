@@ -21,6 +21,7 @@ import numpy as np
 from keras import ops
 
 from keras_attn import losses
+from keras_attn.arguments import check_at_least, check_option
 from keras_attn.backbones import flownet_s
 from keras_attn.models.sta_cnn import FLOW_NETWORKS
 
@@ -49,15 +50,10 @@ class FlowPretraining(keras.Model):
         relaxation=losses.FLOW_RELAXATION,
         **kwargs,
     ):
-        if attention_network not in FLOW_NETWORKS:
-            raise ValueError(
-                f"attention_network must be one of {', '.join(FLOW_NETWORKS)}, "
-                f"got {attention_network!r}"
-            )
+        check_option("attention_network", attention_network, FLOW_NETWORKS)
+        check_at_least(0, relaxation=relaxation)
         if len(input_shape) != 3 or input_shape[-1] != 6:
             raise ValueError(f"input_shape must be (H, W, 6), got {tuple(input_shape)}")
-        if relaxation < 0:
-            raise ValueError(f"relaxation must be at least 0, got {relaxation}")
         height, width, _ = input_shape
         network = flownet_s.flownet_s(height, width, **FLOW_NETWORKS[attention_network])
         super().__init__(network.input, network.output, **kwargs)

@@ -42,6 +42,7 @@ Differences from the paper, and what to know about it:
 import keras
 from keras import layers, ops
 
+from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import build_backbone, flownet_s
 from keras_attn.backbones.weights import load_weights_file
 from keras_attn.layers import ConfidencePool, LocationAttention, SelectedSegments, WeightedPool
@@ -99,7 +100,12 @@ class STACNN(VideoClassifier):
         **kwargs,
     ):
         input_shape = tuple(input_shape)
-        _check_arguments(num_classes, input_shape, aux_weight, dropout, test_keep)
+        layout = "(S, h, w, C) of features or (S, H, W, 3L) of snippets of L frames"
+        check_input_shape(input_shape, layout)
+        check_at_least(2, num_classes=num_classes)
+        check_at_least(1, test_keep=test_keep)
+        check_at_least(0, aux_weight=aux_weight)
+        check_dropout(dropout)
         _check_attention(spatial, attention_network, attention_weights)
         _check_channels(input_shape[-1], attention_network, backbone)
         # === Graph ===
@@ -241,30 +247,9 @@ def _shares(selected):
     return selected / ops.sum(selected, axis=1, keepdims=True)
 
 
-def _check_arguments(num_classes, input_shape, aux_weight, dropout, test_keep):
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 4:
-        raise ValueError(
-            "input_shape must be (S, h, w, C) of features or (S, H, W, 3L) of snippets of L "
-            f"frames, got {input_shape}"
-        )
-    if aux_weight < 0:
-        raise ValueError(f"aux_weight must be at least 0, got {aux_weight}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
-    if test_keep < 1:
-        raise ValueError(f"test_keep must be at least 1, got {test_keep}")
-
-
 def _check_attention(spatial, attention_network, attention_weights):
-    if spatial not in SPATIAL:
-        raise ValueError(f"spatial must be one of {', '.join(SPATIAL)}, got {spatial!r}")
-    if attention_network not in ATTENTION_NETWORKS:
-        raise ValueError(
-            f"attention_network must be one of {', '.join(ATTENTION_NETWORKS)}, "
-            f"got {attention_network!r}"
-        )
+    check_option("spatial", spatial, SPATIAL)
+    check_option("attention_network", attention_network, ATTENTION_NETWORKS)
     pretrained = spatial == "location" and attention_network in FLOW_NETWORKS
     if attention_weights is not None and not pretrained:
         raise ValueError(
