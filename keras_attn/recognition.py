@@ -4,9 +4,10 @@
     -> clip probabilities (B, W, K) -> their mean over the clips (Quan et al. 2020, eq. 13) and
     votes (eq. 14-15)
 
-A backbone that sees single frames sees each frame once, however many clips hold it:
+A backbone that sees single frames sees each frame once, however many clips hold it, and none that
+no clip holds:
 
-    frames -> squeezed -> backbone -> features (B, T, ...) -> clips -> the rest of the model
+    frames -> squeezed -> backbone -> features (B, N, ...) -> clips -> the rest of the model
 
 T is any length from 1 on; frames and clips pass in pieces, on which the answer does not depend, so
 that besides the request only the features of its frames are held (InceptionV3: 512 KiB a frame).
@@ -77,25 +78,32 @@ class Recognizer:
 
     def from_features(self, features) -> dict:
         """Answer for `features (B, T, ...)` of this model's backbone."""
+        return self._from_features(features, tf.range(tf.shape(features)[1]))
+
+    def _from_features(self, features, places):
+        """Answer for `features (B, N, ...)`, where frame t has those at `places[t]`."""
 
         def inputs(positions):  # (V, n) -> the clips of all videos
-            clips = tf.gather(features, positions, axis=1)
+            clips = tf.gather(features, tf.gather(places, positions), axis=1)
             return {"features": _first_two_joined(clips)}
 
-        return self._from_clips(inputs, *tf.unstack(tf.shape(features)[:2]))
+        return self._from_clips(inputs, tf.shape(features)[0], tf.size(places))
 
     def _answer(self, images, squeezed):
         """Answer for `images (B, T, ...)`; `squeezed` makes pixels `(N, size, size, 3)` of N."""
         batch, length = tf.unstack(tf.shape(images)[:2])
         if self.per_frame:
             row = _first_two_joined(images)
-            maps = in_pieces(
-                lambda some: tf.cast(self.backbone(squeezed(some), training=False), tf.float32),
-                row,
+            held = _times_held(self._positions(length), length) > 0
+            numbers = tf.cast(tf.where(held)[:, 0], tf.int32)
+            features = in_pieces(
+                lambda some: self._features(squeezed(tf.gather(row, some))),
+                tf.reshape(tf.range(batch)[:, None] * length + numbers, [-1]),
                 FRAMES_AT_ONCE,
                 self.feature_shape,
             )
-            return self.from_features(tf.reshape(maps, (batch, length, *self.feature_shape)))
+            features = tf.reshape(features, (batch, tf.size(numbers), *self.feature_shape))
+            return self._from_features(features, tf.cumsum(tf.cast(held, tf.int32)) - 1)
 
         def inputs(positions):  # (V, n) -> the clips of all videos
             numbers = sampling.snippets(positions, length, self.snippet)
@@ -108,9 +116,16 @@ class Recognizer:
     def _picture(self, jpeg):
         return pipeline.picture(jpeg, self.size)
 
+    def _features(self, pictures):
+        return tf.cast(self.backbone(pictures, training=False), tf.float32)
+
+    def _positions(self, length):
+        """Frame numbers of the clips of a video: `(W, n)`."""
+        return self.sampler.positions(self.sampler.starts(length), length)
+
     def _from_clips(self, inputs, batch, length):
         """Run the model over the clips; `inputs` are those of some clips of all `batch` videos."""
-        positions = self.sampler.positions(self.sampler.starts(length), length)  # (W, n)
+        positions = self._positions(length)
 
         def answer(some):
             outputs = self.model(inputs(some), training=False)
@@ -161,14 +176,14 @@ class Recognizer:
     def _timeline(self, where, when, steps, positions, length):
         """What the clips say of each frame: `(W, B, n, ...)` -> `(B, T, ...)`."""
         frame = tf.reshape(positions, (-1,))
-        held = tf.math.unsorted_segment_sum(tf.ones_like(frame, tf.float32), frame, length)
-        nearest = _nearest(tf.cast(tf.where(held > 0)[:, 0], tf.int32), length)
+        times = _times_held(positions, length)
+        nearest = _nearest(tf.cast(tf.where(times > 0)[:, 0], tf.int32), length)
 
         def mean(values):
             values = tf.einsum("vbn...->vnb...", values)
             values = tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], 0))
             total = tf.math.unsorted_segment_sum(values, frame, length)  # (T, B, ...)
-            weights = tf.reshape(held, tf.concat([[-1], tf.ones(tf.rank(total) - 1, tf.int32)], 0))
+            weights = tf.reshape(times, tf.concat([[-1], tf.ones(tf.rank(total) - 1, tf.int32)], 0))
             return tf.einsum("tb...->bt...", tf.gather(total / tf.maximum(weights, 1), nearest))
 
         when = mean(when)
@@ -181,6 +196,12 @@ class Recognizer:
 
 def _first_two_joined(tensor):
     return tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
+
+
+def _times_held(positions, length):
+    """How many times the clips hold each of `length` frames: float32 `(T,)`."""
+    frame = tf.reshape(positions, (-1,))
+    return tf.math.unsorted_segment_sum(tf.ones_like(frame, tf.float32), frame, length)
 
 
 def _nearest(held, length):

@@ -1,18 +1,21 @@
-"""The recognizer against a plain loop over windows, for every length, and however it is cut."""
+"""The recognizer against a plain loop over clips, for every length, and however it is cut."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from windows import window_indices, window_starts
+from windows import segment_indices, window_indices, window_starts
 
 import keras_attn.recognition as recognition
 from keras_attn.data import transforms
-from keras_attn.models import StructuredAttentionLSTM
+from keras_attn.models import STACNN, StructuredAttentionLSTM, swap_input
 from keras_attn.recipes import Clips
 from keras_attn.recognition import Recognizer, in_pieces
 
 FRAMES, STRIDE, SIZE, CLASSES = 4, 3, 16, 3
 CLIPS = Clips(frames=FRAMES, stride=STRIDE, size=SIZE)
+SEGMENTS = Clips(sampling="segments", frames=FRAMES, test_frames=6, size=SIZE)
 
 
 def model(attention="classic", precision="float32"):
@@ -60,14 +63,19 @@ def softmax(x):
     return x / x.sum(-1, keepdims=True)
 
 
-def plain(trained, frames):
-    """What `Recognizer` promises for one video `(T, H, W, 3)`, as loops over windows and frames."""
-    length = len(frames)
+def windows(length, step=1):
+    """The frames of each clip."""
+    starts = window_starts(length, FRAMES, STRIDE, step)
+    return [window_indices(start, length, FRAMES, step) for start in starts]
+
+
+def plain(trained, frames, clips_frames, snippet=1):
+    """What `Recognizer` promises for one video `(T, H, W, 3)`, as loops over clips and frames."""
     pictures = transforms.squeeze(tf.constant(frames), SIZE).numpy()
     clips, where, when, steps = [], *([[] for _ in frames] for _ in range(3))
-    for start in window_starts(length, FRAMES, STRIDE):
-        chosen = window_indices(start, length, FRAMES)
-        outputs = trained({"video": pictures[chosen][None]}, training=False)
+    for chosen in clips_frames:
+        beside = [pictures[np.minimum(chosen + i, len(frames) - 1)] for i in range(snippet)]
+        outputs = trained({"video": np.concatenate(beside, -1)[None]}, training=False)
         maps = trained.explain(outputs)
         clips.append(softmax(outputs["logits"][0].numpy()))
         for i, frame in enumerate(chosen):
@@ -75,6 +83,9 @@ def plain(trained, frames):
             when[frame].append(float(maps["when"][0, i]))
             steps[frame].append(softmax(outputs["step_logits"][0, i].numpy()))
     clips = np.array(clips)
+    held = sorted(set(np.concatenate(clips_frames).tolist()))
+    nearest = [min(held, key=lambda h: (abs(h - t), h)) for t in range(len(frames))]
+    where, when, steps = ([values[t] for t in nearest] for values in (where, when, steps))
     when = np.array([np.mean(values) for values in when])
     return {
         "probabilities": clips.mean(0),
@@ -99,11 +110,55 @@ def test_every_length_is_the_loop_over_its_windows(recognizer, trained, length):
     frames = video(length)
     answer = {key: value.numpy() for key, value in recognizer.answer_frames(frames).items()}
     for i in range(2):
-        assert_same({key: value[i] for key, value in answer.items()}, plain(trained, frames[i]))
+        expected = plain(trained, frames[i], windows(length))
+        assert_same({key: value[i] for key, value in answer.items()}, expected)
     np.testing.assert_allclose(answer["where"].sum((2, 3)), 1, atol=1e-5)
     np.testing.assert_allclose(answer["when"].sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(answer["probabilities"].sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(answer["votes"].sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["steps", "segments"])
+def test_frames_that_no_clip_holds_get_what_the_nearest_got(trained, name):
+    if name == "steps":
+        clips, reference = dataclasses.replace(CLIPS, step=2), trained
+    else:
+        clips, reference = SEGMENTS, swap_input(trained, "tiny", (6, SIZE, SIZE, 3))
+    recognizer = Recognizer(trained, clips)
+    for length in (1, 2, 6, 7, 41):
+        chosen = windows(length, step=2) if name == "steps" else [segment_indices(length, 6)]
+        frames = video(length, batch=1)
+        answer = recognizer.answer_frames(frames)
+        expected = plain(reference, frames[0], chosen)
+        assert_same({key: value[0].numpy() for key, value in answer.items()}, expected)
+
+
+def test_the_backbone_sees_no_frame_that_no_clip_holds(trained, monkeypatch):
+    recognizer, seen = Recognizer(trained, SEGMENTS), []
+    backbone = recognizer.backbone
+
+    def counting(pictures, training):
+        seen.append(len(pictures))
+        return backbone(pictures, training=training)
+
+    monkeypatch.setattr(recognizer, "backbone", counting)
+    answer = recognizer.from_frames(video(41))
+    assert seen == [2 * SEGMENTS.test_frames]
+    assert answer["where"].shape[:2] == (2, 41)
+
+
+def test_snippets_of_a_network_that_sees_several_frames(rng):
+    arguments = {"groups": 2, "test_keep": 2, "attention_network": "tiny", "backbone": "tiny"}
+    made = STACNN(CLASSES, input_shape=(3, SIZE, SIZE, 6), **arguments)
+    for layer in made.layers:
+        layer.set_weights([3 * w for w in layer.get_weights()])
+    recognizer = Recognizer(made, dataclasses.replace(SEGMENTS, frames=3, test_frames=3, snippet=2))
+    for length in (1, 3, 14):
+        frames, chosen = video(length, batch=2), [segment_indices(length, 3, snippet=2)]
+        answer = recognizer.answer_frames(frames)
+        for i in range(2):
+            expected = plain(made, frames[i], chosen, snippet=2)
+            assert_same({key: value[i].numpy() for key, value in answer.items()}, expected)
 
 
 def test_the_clips_of_the_test_disagree(recognizer):
