@@ -47,6 +47,12 @@ def test_batch_normalization_learns_in_training_only(features, rng):
     assert np.abs(ops.convert_to_numpy(trained - in_use)).max() > 1e-3
     changed = [w.name for w, old in zip(layer.weights, before, strict=True) if np.any(w != old)]
     assert changed == ["moving_mean", "moving_variance"] * 2
+    first = np.stack([convolution(x, before[0]) for x in features])
+    np.testing.assert_allclose(
+        layer.hidden.layers[1].moving_mean,
+        0.9 * before[3] + 0.1 * first.mean((0, 1, 2)),
+        rtol=1e-4,
+    )
     # In training every example counts: another second one changes the mask of the first.
     other = np.stack([features[0], features[1] + 3])
     moved = layer(other, training=True)[0] - layer(features, training=True)[0]

@@ -127,6 +127,15 @@ def test_explain(rng):
     assert_close(decisions, np.repeat(softmax(outputs["logits"])[:, None], 6, axis=1))
 
 
+@pytest.mark.parametrize("attention", ["temporal", "none"])
+def test_dropout_acts_before_each_lstm_layer_and_the_classifier(attention):
+    layers = TemporalAttentionLSTM(**SMALL, attention=attention).layers
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    dropouts += [layer.dropout for layer in layers if layer.name == "reattending_lstm"]
+    # One layer draws the masks of both LSTM layers that attend.
+    assert [layer.rate for layer in dropouts] == [0.2] * (2 if attention == "temporal" else 3)
+
+
 # === What every model must survive ===
 
 

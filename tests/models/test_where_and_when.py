@@ -202,6 +202,13 @@ def test_only_posthoc_sees_the_order_of_the_frames(rng, variant, sees_order):
     assert (np.abs(outputs["logits"] - logits).max() > 1e-3) == sees_order
 
 
+@pytest.mark.parametrize("temporal_mode", ["iterative", "posthoc"])
+def test_biases_of_the_gates_start_at_zero(temporal_mode):
+    model = WhereAndWhen(**SMALL, temporal_mode=temporal_mode)
+    (bias,) = [w for w in model.weights if w.shape == (4 * SMALL["units"],)]
+    assert not np.any(bias)
+
+
 def test_dropout_takes_channels_from_a_whole_map(rng):
     layer = _small(rng).get_layer("dropout")
     dropped = keras.ops.convert_to_numpy(layer(np.ones((2, 4, 2, 3, 50)), training=True))
