@@ -22,7 +22,8 @@ class Coupled:
 
         {"^conv1/kernel": (5, 1), "^conv1/bias": (10, 0), "bias$": (2, 0), "(gamma|beta)$": (1, 0)}
 
-    Raises `ValueError` for a `weight_decay` or a factor below zero, and for what is no expression.
+    Raises `ValueError` for a `weight_decay` or a factor below zero, for what is no expression, and,
+    when it is built, for an expression that is found in no variable's path.
     """
 
     def __init__(self, *args, weight_decay=0.0, multipliers=None, **kwargs):
@@ -39,7 +40,14 @@ class Coupled:
         if not self.built:
             super().build(variables)
             # By index: on TensorFlow `update_step` gets variables without a path.
-            self.factors = [self._factors(variable.path) for variable in variables]
+            paths = [variable.path for variable in variables]
+            for expression in self.multipliers:
+                if not any(re.search(expression, path) for path in paths):
+                    raise ValueError(
+                        f"multipliers must be found in the paths of variables that learn, got "
+                        f"{expression!r}; there are {len(paths)}: {', '.join(paths[:8])}, ..."
+                    )
+            self.factors = [self._factors(path) for path in paths]
 
     def _factors(self, path):
         found = (factors for text, factors in self.multipliers.items() if re.search(text, path))

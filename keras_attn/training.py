@@ -142,19 +142,11 @@ def _build(recipe, source):
         _set_batch_norm(model.backbone_parts, recipe.batch_norm)
     steps = -(-len(source.clips("train")) // recipe.batch_size)
     model.compile(
-        optimizer=make_optimizer(
-            recipe.optimizer,
-            _schedule(recipe, steps),
-            weight_decay=recipe.weight_decay,
-            multipliers=recipe.multipliers,
-            clip_norm=recipe.clip_norm,
-            accumulate=recipe.accumulate,
-        ),
+        optimizer=_optimizer(recipe, steps, model.trainable_variables),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,  # Keras has no XLA for a model whose ops must be deterministic
     )
-    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -163,6 +155,22 @@ def _set_batch_norm(parts, policy):
         set_batch_norm(parts, policy)
     except ValueError as error:
         raise UsageError(f"batch_norm={policy}: {error}") from error
+
+
+def _optimizer(recipe, steps, variables):
+    try:
+        optimizer = make_optimizer(
+            recipe.optimizer,
+            _schedule(recipe, steps),
+            weight_decay=recipe.weight_decay,
+            multipliers=recipe.multipliers,
+            clip_norm=recipe.clip_norm,
+            accumulate=recipe.accumulate,
+        )
+        optimizer.build(variables)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return optimizer
 
 
 def _schedule(recipe, steps):
@@ -187,13 +195,28 @@ def _model(recipe, source):
             **kind.input_arguments(recipe.backbone, cached),
             **recipe.arguments,
         )
-        model.check_frames(clips.in_use)
     except ValueError as error:
         raise UsageError(
             f"the model {recipe.model} cannot be built with input_shape={shape} and "
             f"{recipe.arguments}: {error}"
         ) from error
+    _check_clips(recipe, model)
     return model
+
+
+def _check_clips(recipe, model):
+    """`UsageError` unless the clips are what the model and its backbone can see."""
+    clips = recipe.clips
+    try:
+        model.check_frames(clips.in_use)
+    except ValueError as error:
+        raise UsageError(f"clips.test_frames={clips.in_use}: {error}") from error
+    if clips.snippet > 1 and model.image_network.input.shape[-1] != 3:
+        raise UsageError(
+            f"clips.snippet={clips.snippet}: {recipe.backbone} would take the frames that lie side "
+            "by side for optical flow; use clips.snippet=1, or sta_cnn with an attention_network "
+            "of its own, which looks at both while the backbone sees the first"
+        )
 
 
 def _finish(run, source, model, position):

@@ -1,10 +1,11 @@
-"""A training run that takes a second or two, and how two of them are compared."""
+"""A training run that takes a second or two, how two are compared, and one that is refused."""
 
 import csv
 import json
 
 import keras
 import numpy as np
+import pytest
 
 from keras_attn.recipes import Clips, Recipe
 
@@ -24,6 +25,19 @@ SMALL = Recipe(
     learning_rate=0.01,
     seed=5,
 )
+
+
+def no_step(event):
+    raise AssertionError(f"the training began: {event}")
+
+
+def refused(error, message, recipe, data, workdir, **options):
+    """`train` raises before it writes anything or makes a step."""
+    from keras_attn import training
+
+    with pytest.raises(error, match=message):
+        training.train(recipe, data, workdir, progress=no_step, **options)
+    assert not workdir.exists()
 
 
 def model_weights(run):

@@ -173,6 +173,7 @@ def test_flags_need_frames():
         ("decay_epochs", "[8, 4]", r"decay_epochs must be rising .* got \[8, 4\]"),
         ("clip_norm", "0", "clip_norm must be above 0"),
         ("weight_decay", "-1", "weight_decay must be at least 0"),
+        ("weight_decay", "NaN", "weight_decay must be at least 0 and finite, got nan"),
         ("optimizer", "lion", "optimizer must be one of adam, sgd, adadelta, got 'lion'"),
         ("batch_norm", "partial", "batch_norm=partial needs train_backbone=true"),
         ("clips.snippet", "2", "clips.snippet need clips.sampling=segments"),
@@ -189,6 +190,11 @@ def test_flags_need_frames():
 def test_what_cannot_be_overridden_is_named(path, text, message):
     with pytest.raises(UsageError, match=message):
         override(PAPER, {path: text})
+
+
+def test_frames_of_segments_have_no_step():
+    with pytest.raises(UsageError, match=r"clips\.step=8 needs clips\.sampling=windows"):
+        override(RECIPES["pyramid_attention_tsm"], {"clips.sampling": "segments"})
 
 
 def test_arguments_of_an_unknown_model():

@@ -10,7 +10,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import SMALL, TIMINGS, assert_same_run, history, model_weights, without_timings
+from small import (
+    SMALL,
+    TIMINGS,
+    assert_same_run,
+    history,
+    model_weights,
+    no_step,
+    refused,
+    without_timings,
+)
 
 from keras_attn import training
 from keras_attn.backbones import build_backbone
@@ -39,21 +48,10 @@ def data(tiny_features, tmp_path):
     return shutil.copytree(tiny_features, tmp_path / "data")
 
 
-def no_step(event):
-    raise AssertionError(f"the training began: {event}")
-
-
-def refused(error, message, recipe, data, workdir, **options):
-    """`train` raises before it writes anything or makes a step."""
-    with pytest.raises(error, match=message):
-        training.train(recipe, data, workdir, progress=no_step, **options)
-    assert not workdir.exists()
-
-
 MISTAKES = {
     "recipe": ("no_such_recipe", UsageError, "no recipe 'no_such_recipe'; there are structured"),
     "model": (recipe_with(model="lstm"), UsageError, "no model 'lstm'; there are structured"),
-    "backbone": (recipe_with(backbone="vgg"), UsageError, "no backbone 'vgg'; there are incep"),
+    "backbone": (recipe_with(backbone="vgg"), UsageError, "no backbone 'vgg'; there are bn_"),
     "block": (
         recipe_with(arguments={"block": 9}),
         UsageError,

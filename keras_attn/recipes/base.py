@@ -61,6 +61,11 @@ class Clips:
             _at_least(f"clips.{name}", getattr(self, name), 1)
         if self.sampling == "segments":
             _at_least("clips.test_frames", self.in_use, 1)
+            if self.step > 1:
+                raise UsageError(
+                    f"clips.step={self.step} needs clips.sampling=windows: segments have their "
+                    "frames from everywhere; use clips.step=1"
+                )
             return
         if self.stride > self.frames * self.step:
             raise UsageError(
@@ -126,15 +131,19 @@ class Recipe:
         for name in ("batch_size", "accumulate", "epochs"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
-        _at_least("weight_decay", self.weight_decay, 0)
-        for name in ("learning_rate", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} must be above 0 and finite, got {value}")
+        self._check_rates()
         epochs = self.decay_epochs
         if any(type(e) is not int or e < 1 for e in epochs) or sorted(set(epochs)) != epochs:
             raise UsageError(f"decay_epochs must be rising numbers from 1, got {self.decay_epochs}")
         self._check_input()
+
+    def _check_rates(self):
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be above 0 and finite, got {value}")
 
     def _check_input(self):
         if self.input == "features" and (self.flip or self.random_crop or self.train_backbone):
