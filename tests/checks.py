@@ -139,6 +139,19 @@ def _decayed_steps(model, outputs, labels):
     return steps.sum(1).mean() + model.config["weight_decay"] * sum_of_squares(model)
 
 
+def check_step(model, inputs, labels):
+    """A step of training with finite losses and gradients; mixed_float16 leaves out all others.
+
+    `model` is compiled; `labels` are what its `fit` takes.
+    """
+    before = [numpy(w) for w in model.trainable_weights]
+    logs = model.train_on_batch(inputs, labels, return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values()), logs
+    after = [numpy(w) for w in model.trainable_weights]
+    assert all(np.isfinite(w).all() for w in after)
+    assert any(np.any(old != new) for old, new in zip(before, after, strict=True))
+
+
 def check_model(model, inputs, labels, tmp_path, objective=None, unchanged=()):
     """Configuration, objective, training, saving and serving agree. Returns the outputs.
 
@@ -187,4 +200,7 @@ def check_model(model, inputs, labels, tmp_path, objective=None, unchanged=()):
         served = tf.saved_model.load(tmp_path / "exported").signatures["serving_default"]
         tensors = {name: tf.constant(x[:1], "float32") for name, x in inputs.items()}
         assert_close(served(**tensors), {name: y[:1] for name, y in after.items()})
+        if all(x.shape[1] is None for x in model.inputs):
+            shorter = {name: x[:, 1:] for name, x in tensors.items()}
+            assert_close(served(**shorter), model.predict(shorter, verbose=0))
     return outputs

@@ -56,7 +56,8 @@ class FlowPretraining(keras.Model):
             raise ValueError(f"input_shape must be (H, W, 6), got {tuple(input_shape)}")
         height, width, _ = input_shape
         network = flownet_s.flownet_s(height, width, **FLOW_NETWORKS[attention_network])
-        super().__init__(network.input, network.output, **kwargs)
+        flows = [ops.cast(flow, "float32") for flow in network.output]
+        super().__init__(network.input, flows, **kwargs)
         self.endpoint_error = keras.metrics.Mean(name="endpoint_error")
         self.config = dict(
             input_shape=tuple(input_shape),

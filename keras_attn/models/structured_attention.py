@@ -58,8 +58,8 @@ class StructuredAttentionLSTM(VideoClassifier):
     """Soft spatial attention from the last state, with a penalty on its structure.
 
     Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
-    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
-    whose softmax is the mean of the steps' probabilities, `step_logits` (B, T, K) and
+    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits`
+    (B, K), whose softmax is the mean of the steps' probabilities, `step_logits` (B, T, K) and
     `spatial_attention` (B, T, h, w). Labels are integers (B,); compile with
     `SparseCategoricalCrossentropy(from_logits=True)`.
 
@@ -87,7 +87,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         **kwargs,
     ):
         _check_arguments(num_classes, input_shape, units, dropout)
-        _check_attention(attention, penalty, current_frame)
+        _check_attention(attention, penalty, weight_decay, current_frame)
         # === Graph ===
         input_shape = tuple(input_shape)
         inputs, features = features_input(backbone, input_shape, backbone_weights)
@@ -189,9 +189,9 @@ def _check_arguments(num_classes, input_shape, units, dropout):
     check_dropout(dropout)
 
 
-def _check_attention(attention, penalty, current_frame):
+def _check_attention(attention, penalty, weight_decay, current_frame):
     check_option("attention", attention, PENALTIES)
-    check_at_least(0, penalty=penalty)
+    check_at_least(0, penalty=penalty, weight_decay=weight_decay)
     if current_frame and attention == "none":
         raise ValueError('current_frame=True needs an attention, got attention="none"')
 
