@@ -58,24 +58,35 @@ def prepare(options, console):
 
 
 def features(options, console):
-    backbone, endpoint, size = options.backbone, options.endpoint, options.size
-    if options.recipe:
-        recipe = _recipe(options.recipe)
-        if backbone:
-            recipe = dataclasses.replace(recipe, backbone=backbone)
-        backbone, size = recipe.backbone, size or recipe.clips.size
-        endpoint = endpoint or recipe.endpoint
+    wanted = _wanted_features(options)
     with console.counting("features") as progress:
         summary = keras_attn.features(
             options.data,
-            backbone or "inception_v3",
-            endpoint=endpoint,
+            **wanted,
             weights=_weights(options),
-            size=size,
             batch_size=options.batch_size,
             progress=progress,
         )
     return _summary(summary, console)
+
+
+def _wanted_features(options):
+    """Backbone, endpoint and size: those given, or those that the recipe reads."""
+    if not options.recipe:
+        backbone = options.backbone or "inception_v3"
+        return {"backbone": backbone, "endpoint": options.endpoint, "size": options.size}
+    recipe = _recipe(options.recipe)
+    if recipe.input != "features":
+        raise UsageError(
+            f"the recipe {options.recipe} reads frames (input=video), so that it needs no "
+            "features; if you train it with input=features, give --backbone, --endpoint and --size"
+        )
+    recipe = dataclasses.replace(recipe, backbone=options.backbone or recipe.backbone)
+    return {
+        "backbone": recipe.backbone,
+        "endpoint": options.endpoint or recipe.endpoint,
+        "size": recipe.clips.size if options.size is None else options.size,
+    }
 
 
 def _weights(options):

@@ -63,7 +63,8 @@ def features(
             f"backbone {backbone}: sees the frames of a clip together, so nothing of a single "
             "frame can be cached; train it with --set input=video"
         )
-    size, endpoint = size or entry.size, endpoint or entry.endpoint
+    size = entry.size if size is None else size
+    endpoint = endpoint or entry.endpoint
     keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again
     try:
         model = build_backbone(backbone, size=size, weights=weights, endpoint=endpoint)

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+import keras_attn
 from keras_attn import __version__
 from keras_attn.cli import _VERBS, main
+from keras_attn.errors import UserError
 
 TINY = ["--set", "clips.stride=3", "--set", "clips.frames=5", "--set", "clips.size=32"]
 TINY += ["--set", "model.units=4", "--set", "epochs=1", "--set", "batch_size=8"]
@@ -120,6 +122,8 @@ MISTAKES = [
     ("features --data {tmp}/none --backbone tiny --weights none", "none"),
     ("features --data {copy} --backbone resnet", "no backbone 'resnet'; there are"),
     ("features --data {copy} --backbone tiny --weights {tmp}/no.h5", "no.h5"),
+    ("features --data {copy} --recipe sta_cnn", "reads frames (input=video)"),
+    ("{train} --set multipliers={{\"(\":[1,1]}}", "multipliers must map"),
     ("train structured --data {data} --workdir {tmp}/r", "no recipe 'structured'; there are"),
     ("{train} --set epochs", "--set takes FIELD=VALUE"),
     ("{train} --set epoch=3", "no field 'epoch'"),
@@ -206,10 +210,38 @@ def test_every_verb_explains_itself(verb, capsys):
     assert f"\n    {verb}" in capsys.readouterr().out
 
 
-def test_the_recipes_are_listed(json_of):
+def test_the_recipes_are_listed(json_of, capsys):
     code, found = json_of("recipes")
     assert code == 0
-    assert found["structured_attention"]["clips"] == {"frames": 30, "stride": 2, "size": 299}
+    clips = found["structured_attention"]["clips"]
+    assert (clips["sampling"], clips["frames"], clips["stride"]) == ("windows", 30, 2)
+    code, lines = main(["recipes"]), capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(found)
+    assert "vgg_16 (features), clips of 30 frames every 30, 30" in "\n".join(lines)
+    assert "bn_inception (video), 9 segments a video, 50 epochs" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], ("inception_v3", None, None)),
+        (["--recipe", "temporal_attention"], ("vgg_16", "fc6", 224)),
+        (["--recipe", "structured_attention"], ("inception_v3", "mixed10", 299)),
+        (["--recipe", "where_and_when", "--size", "64"], ("resnet_50", "stage5_relu", 64)),
+        (["--recipe", "temporal_attention", "--backbone", "tiny"], ("tiny", "pooled", 224)),
+        (["--recipe", "temporal_attention", "--endpoint", "x"], ("vgg_16", "x", 224)),
+    ],
+)
+def test_features_are_those_that_a_recipe_reads(monkeypatch, arguments, wanted):
+    seen = []
+
+    def features(data, backbone, endpoint, size, **options):
+        seen.append((backbone, endpoint, size))
+        raise UserError("enough")
+
+    monkeypatch.setattr(keras_attn, "features", features)
+    assert main(["features", "--data", "x", *arguments]) == 1
+    assert seen == [wanted]
 
 
 def test_interruption_and_accidents_have_their_exit_codes(fails, monkeypatch, capsys):

@@ -11,6 +11,7 @@ import keras_attn
 from keras_attn import extraction
 from keras_attn.backbones import build_backbone, weights_hash
 from keras_attn.data import pipeline, records, tables
+from keras_attn.data.features import FeatureStore
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.files import locked, read_json
 
@@ -58,6 +59,20 @@ def test_batches_of_any_size_give_the_same(data):
     for name, content in contents(data).items():
         x, y = (np.frombuffer(c[128:], "f2") for c in (content, first[name]))
         np.testing.assert_allclose(x, y, atol=2e-3)
+
+
+def test_features_at_each_endpoint_lie_beside_each_other(data):
+    for endpoint, shape in (("pooled", (48,)), ("conv_2+maps", (4, 4, 80))):
+        summary = extract(data, endpoint=endpoint)
+        assert (summary.shape, summary.written) == (shape, 24)
+        assert summary.folder.name == f"tiny-32-{endpoint}"
+        store = FeatureStore(data, "tiny", 32, endpoint)
+        assert store.check({"endpoint": endpoint})["shape"] == list(shape)
+        for path in list(summary.folder.glob("*.npy"))[::9]:
+            assert np.load(path).shape == (12, *shape)
+    missing = FeatureStore(data, "tiny", 32, "conv_1")
+    with pytest.raises(DataError, match="--backbone tiny --size 32 --endpoint conv_1"):
+        missing.check({})
 
 
 def test_a_stopped_extraction_goes_on(data):
@@ -123,8 +138,15 @@ def test_another_backbone_is_refused_with_both_hashes(data, tmp_path):
 def test_mistakes(data):
     with pytest.raises(UsageError, match="no backbone 'vgg'; there are .*inception_v3"):
         keras_attn.features(data, "vgg")
-    with pytest.raises(UsageError, match="batch_size must be at least 1, got 0"):
-        extract(data, batch_size=0)
+    with pytest.raises(UsageError, match="tsm_resnet_50: sees the frames of a clip together"):
+        keras_attn.features(data, "tsm_resnet_50")
+    for name, value, message in (
+        ("batch_size", 0, "batch_size must be at least 1, got 0"),
+        ("size", 0, "size must be at least 1 pixels for tiny, got 0"),
+        ("endpoint", "conv", "endpoint of tiny must be one of conv_1, .* got 'conv'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            extract(data, **{name: value})
     shutil.rmtree(data / "records")
     with pytest.raises(DataError, match="keras-attn prepare"):
         extract(data)
