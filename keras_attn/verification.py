@@ -68,7 +68,7 @@ def verify(saved_model, *, run=None) -> Verification:
 
     recognizer = load_recognizer(run)
     for name, request, _ in reference:
-        found = recognizer.feature_shape if recognizer.per_frame else None
+        found = recognizer.feature_shape if recognizer.per_frame else "none"
         if name == "features" and request.shape[2:] != found:
             raise UserError(
                 f"{folder}: takes features {request.shape[2:]}, but the run {run} has {found}; it "

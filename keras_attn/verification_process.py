@@ -18,7 +18,7 @@ def main(folder, requests, answers):
         inputs = [read_request(archive, i) for i in range(len(cases))]
     found = {}
     for loader, ask in (
-        ("tf.saved_model.load", _modern(folder)),
+        ("tf.saved_model.load", _modern(folder, {name for name, _ in cases})),
         ("tf.compat.v1.saved_model.loader", _classic(folder)),
     ):
         for i, ((name, _), request) in enumerate(zip(cases, inputs, strict=True)):
@@ -40,10 +40,13 @@ def read_request(archive, i):
     return strings.reshape(lengths.shape)
 
 
-def _modern(folder):
+def _modern(folder, asked):
     import tensorflow as tf
 
     model = tf.saved_model.load(folder)
+    untold = sorted(set(model.signatures) - asked)
+    if untold:
+        sys.exit(f"its reference says nothing of {', '.join(untold)}; export again")
 
     def ask(name, request):
         signature = model.signatures[name]

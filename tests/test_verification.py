@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -98,6 +99,7 @@ def drop(*keys):
         (lambda folder: reference_path(folder).write_bytes(b"PK\x03\x04"), "is damaged"),
         (lambda folder: reference_path(folder).write_bytes(b""), "is damaged"),
         (lambda folder: change_reference(folder, drop(*SIGNATURES)), "says nothing of explain, j"),
+        (lambda folder: change_reference(folder, drop("features")), "says nothing of features; ex"),
         (lambda folder: change_reference(folder, drop("features")), "says nothing of features"),
         (lambda folder: (folder / "saved_model.pb").unlink(), "holds no SavedModel"),
         (lambda folder: (folder / "saved_model.pb").write_bytes(b"\xff" * 99), "could not be lo"),
@@ -120,16 +122,16 @@ def test_every_cut_of_the_reference_is_found(copy):
             read_reference(reference_path(copy))
 
 
-def test_a_run_of_another_shape_is_refused(tiny_export, tiny_run, monkeypatch):
+@pytest.mark.parametrize(
+    ("per_frame", "found"), [(True, r"\(8, 8, 32\)"), (False, "none; it was exported from another")]
+)
+def test_a_run_of_another_shape_is_refused(tiny_export, tiny_run, monkeypatch, per_frame, found):
     from keras_attn import recognition
 
-    class Other:
-        feature_shape = (8, 8, 32)
-
-    monkeypatch.setattr(recognition, "load_recognizer", lambda run: Other)
-    with pytest.raises(
-        UserError, match=r"takes features \(4, 4, \d+\), but the run .* has \(8, 8, 32\)"
-    ):
+    other = types.SimpleNamespace(per_frame=per_frame, feature_shape=(8, 8, 32))
+    monkeypatch.setattr(recognition, "load_recognizer", lambda run: other)
+    message = rf"takes features \(4, 4, \d+\), but the run .* has {found}"
+    with pytest.raises(UserError, match=message):
         verify(tiny_export, run=tiny_run)
 
 
