@@ -33,7 +33,7 @@ PAPER = Recipe(
         size=224,
     ),
     flip=True,  # section 4.1
-    random_crop=True,
+    random_crop=True,  # ours: anywhere; the paper crops corners at several scales, and ten to test
     batch_size=4,  # ours: a few GiB of memory
     accumulate=32,  # 32 x 4 = the 128 videos of section 4.1
     epochs=50,  # section 4.1
