@@ -139,11 +139,11 @@ def _decayed_steps(model, outputs, labels):
     return steps.sum(1).mean() + model.config["weight_decay"] * sum_of_squares(model)
 
 
-def check_step(model, inputs, labels):
-    """A step of training with finite losses and gradients; mixed_float16 leaves out all others.
-
-    `model` is compiled; `labels` are what its `fit` takes.
-    """
+def check_step(model, inputs, labels, loss=None, metrics=None):
+    """A step of training has finite losses and gradients; mixed_float16 leaves out all others."""
+    # Scaled less than Keras does at first: terms with large factors would overflow.
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2**10)
+    model.compile(optimizer, loss, metrics=metrics, jit_compile=JIT)
     before = [numpy(w) for w in model.trainable_weights]
     logs = model.train_on_batch(inputs, labels, return_dict=True)
     assert all(np.isfinite(value) for value in logs.values()), logs

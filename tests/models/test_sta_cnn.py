@@ -199,8 +199,7 @@ def test_mixed_precision_trains(rng, policy, dtype):
     assert all(x.dtype == np.float32 and np.isfinite(x).all() for x in outputs.values())
     assert_close(outputs["spatial_attention"], expected["spatial_attention"], atol=0.05)
     assert_close(outputs["step_logits"], expected["step_logits"], atol=0.1)
-    model.compile("adam", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
-    check_step(model, inputs, np.array([3, 1]))
+    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])
 
 
 @pytest.mark.parametrize(

@@ -245,8 +245,7 @@ def test_mixed_precision_trains(rng, policy, dtype):
     assert all(x.dtype == np.float32 for x in halves.values())
     assert_close(halves["spatial_attention"], masks, atol=0.05)
     assert_close(halves["step_logits"], logits, atol=0.1)
-    model.compile("adam", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
-    check_step(model, inputs, np.array([3, 1]))
+    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])
 
 
 def test_uncovered_cells_warn():

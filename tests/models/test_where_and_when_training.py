@@ -79,8 +79,7 @@ def test_mixed_precision_trains(rng, policy, temporal_mode, dtype):
         strict=True,
     ):
         assert_close(outputs[name], expected, atol=0.05)
-    model.compile("adam", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
-    check_step(model, inputs, np.array([3, 1]))
+    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])
 
 
 @pytest.mark.parametrize(
