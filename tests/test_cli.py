@@ -123,7 +123,7 @@ MISTAKES = [
     ("features --data {copy} --backbone resnet", "no backbone 'resnet'; there are"),
     ("features --data {copy} --backbone tiny --weights {tmp}/no.h5", "no.h5"),
     ("features --data {copy} --recipe sta_cnn", "reads frames (input=video)"),
-    ("{train} --set multipliers={{\"(\":[1,1]}}", "multipliers must map"),
+    ('{train} --set multipliers={{"(":[1,1]}}', "multipliers must map"),
     ("train structured --data {data} --workdir {tmp}/r", "no recipe 'structured'; there are"),
     ("{train} --set epochs", "--set takes FIELD=VALUE"),
     ("{train} --set epoch=3", "no field 'epoch'"),
