@@ -22,7 +22,7 @@ Differences from the paper, and what to know about it:
     it would shrink what the ConvLSTM sees by the number of frames.
   - temporal_mode="posthoc" is what the authors' code did for UCF101-24: the ConvLSTM runs over the
     frames in their order from zero states, each state gets a score, and the weighted mean of the
-    states is classified. Only this one depends on the order of the frames.
+    states is classified. It depends on the order of the frames; the iterative form does not.
   - Not stated, as in the authors' code: the layers of the mask and its sigmoid, the kernels' sizes,
     the initial networks, the dropout of whole channels, gate biases that start at zero.
   - Their code takes energies out of the graph in the iterative form, so that neither those weights
