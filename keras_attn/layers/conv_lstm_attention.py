@@ -9,6 +9,8 @@ from keras_attn.precision import softmax
 
 # How frame and state make a score: by a hidden layer, or each by a linear map of its own.
 ENERGIES = ("tanh", "additive")
+# What the LSTM sees of the weighted frames: their sum, or, as eq. (4) is printed, 1/n of it.
+GLIMPSES = ("sum", "mean")
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -86,13 +88,16 @@ class ConvLSTMAttention(layers.Layer):
 
     `energy="tanh"` scores a frame by v . tanh(W_h mean(h) + W_x mean(x) + b), with
     `attention_units` hidden units; "additive" by w_h . mean(h) + w_x . mean(x), where the softmax
-    cancels the state: all iterations have the same weights.
+    cancels the state: all iterations have the same weights. `glimpse` is "sum", the weighted sum of
+    the frames, or "mean", that divided by their number.
     """
 
-    def __init__(self, units, energy="tanh", attention_units=512, **kwargs):
+    def __init__(self, units, energy="tanh", attention_units=512, glimpse="sum", **kwargs):
         super().__init__(**kwargs)
         check_option("energy", energy, ENERGIES)
+        check_option("glimpse", glimpse, GLIMPSES)
         self.units, self.energy, self.attention_units = units, energy, attention_units
+        self.glimpse = glimpse
         tanh = energy == "tanh"
         self.key = layers.Dense(
             attention_units if tanh else 1, use_bias=tanh, dtype=self.dtype_policy, name="key"
@@ -123,7 +128,9 @@ class ConvLSTMAttention(layers.Layer):
         batch, time, height, width, channels = ops.shape(frames)
         mean = ops.mean(frames, axis=1)
         states = [self.first_hidden(mean), self.first_carry(mean)]  # eq. (5)
-        convolved = self.convolution(ops.reshape(frames, (-1, height, width, channels)))
+        # 1/n of eq. (4) passes the convolution, which is linear, but not its bias.
+        seen = frames / ops.cast(time, frames.dtype) if self.glimpse == "mean" else frames
+        convolved = self.convolution(ops.reshape(seen, (-1, height, width, channels)))
         convolved = ops.reshape(convolved, (-1, time, height, width, 4 * self.units))
         ticks = ops.zeros((batch, time, 1), dtype=self.compute_dtype)
         self.rnn.cell.sequence = self.key(ops.mean(frames, axis=(2, 3))), convolved

@@ -19,7 +19,7 @@ Differences from the paper, and what to know about it:
     energy="tanh", the default, puts a tanh layer over the sum, as Bahdanau et al. do, whom the
     paper names; energy="additive" is the printed form.
   - The factor 1/n in eq. (4) is left out, as in the authors' code: beside weights that sum to one
-    it would shrink what the ConvLSTM sees by the number of frames.
+    it shrinks what the ConvLSTM sees by the number of frames. `glimpse="mean"` is as printed.
   - temporal_mode="posthoc" is what the authors' code did for UCF101-24: the ConvLSTM runs over the
     frames in their order from zero states, each state gets a score, and the weighted mean of the
     states is classified. It depends on the order of the frames; the iterative form does not.
@@ -40,7 +40,7 @@ from keras_attn import losses
 from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import features_input
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
-from keras_attn.layers.conv_lstm_attention import ENERGIES
+from keras_attn.layers.conv_lstm_attention import ENERGIES, GLIMPSES
 from keras_attn.models.base import VideoClassifier
 from keras_attn.precision import softmax
 
@@ -59,9 +59,10 @@ class WhereAndWhen(VideoClassifier):
     integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
 
     `spatial`: "mask" or "none" (a mask of ones). `temporal_mode`: "iterative", with `energy` "tanh"
-    (of `attention_units`) or "additive"; "posthoc"; or "none", the mean of what "posthoc" weighs.
-    `total_variation`, `contrast` and `unimodality` weigh the penalties on what there is;
-    `unimodality_reduction` is "sum", as printed, or "sqrt_mean", as in the authors' code.
+    (of `attention_units`) or "additive" and `glimpse` "sum" or "mean"; "posthoc"; or "none", the
+    mean of what "posthoc" weighs. `total_variation`, `contrast` and `unimodality` weigh the
+    penalties on what there is; `unimodality_reduction` is "sum", as printed, or "sqrt_mean", as in
+    the authors' code.
     `backbone_weights` is for building only and not part of the configuration: a saved model holds
     its weights itself.
     """
@@ -76,6 +77,7 @@ class WhereAndWhen(VideoClassifier):
         temporal_mode="iterative",
         energy="tanh",
         attention_units=512,  # ours
+        glimpse="sum",
         total_variation=1e-5,  # section 4.1
         contrast=1e-4,  # section 4.1
         unimodality=1.0,  # section 4.1
@@ -95,6 +97,7 @@ class WhereAndWhen(VideoClassifier):
             temporal_mode=temporal_mode,
             energy=energy,
             attention_units=attention_units,
+            glimpse=glimpse,
             total_variation=total_variation,
             contrast=contrast,
             unimodality=unimodality,
@@ -114,7 +117,7 @@ class WhereAndWhen(VideoClassifier):
         frames = features * mask[..., None]  # eq. (1)
         if temporal_mode == "iterative":
             states, weights = ConvLSTMAttention(
-                units, energy, attention_units, name="conv_lstm_attention"
+                units, energy, attention_units, glimpse, name="conv_lstm_attention"
             )(frames)
             video = ops.mean(states, axis=1)  # eq. (6)
         else:
@@ -213,5 +216,6 @@ def _check(config):
     check_option("spatial", config["spatial"], ("mask", "none"))
     check_option("temporal_mode", config["temporal_mode"], ("iterative", "posthoc", "none"))
     check_option("energy", config["energy"], ENERGIES)
+    check_option("glimpse", config["glimpse"], GLIMPSES)
     reduction = config["unimodality_reduction"]
     check_option("unimodality_reduction", reduction, losses.UNIMODALITY_REDUCTIONS)

@@ -78,6 +78,8 @@ def _iterative(model, named, frames):
     for _ in frames:
         weights.append(softmax(np.array([energy(h, x) for x in frames])))  # eq. (2)-(3)
         glimpse = sum(w * x for w, x in zip(weights[-1], frames, strict=True))  # eq. (4)
+        if model.config["glimpse"] == "mean":
+            glimpse = glimpse / len(frames)
         h, c = conv_lstm(convolution(glimpse, kernel, bias), h, c, recurrent)
         states.append(h.mean((0, 1)))
     return sum(states) / len(states), np.stack(weights)
@@ -120,7 +122,7 @@ def reference(model, features):
 
 VARIANTS = [
     dict(),
-    dict(energy="additive", reduce=5),
+    dict(energy="additive", reduce=5, glimpse="mean"),
     dict(spatial="none"),
     dict(temporal_mode="posthoc", unimodality_reduction="sqrt_mean"),
     dict(temporal_mode="none"),

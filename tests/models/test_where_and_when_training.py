@@ -88,6 +88,7 @@ def test_mixed_precision_trains(rng, policy, temporal_mode, dtype):
         ({"spatial": "soft"}, "spatial must be one of mask, none, got 'soft'"),
         ({"temporal_mode": "soft"}, "temporal_mode must be one of iterative, posthoc, none, got"),
         ({"energy": "dot"}, "energy must be one of tanh, additive, got 'dot'"),
+        ({"glimpse": "max"}, "glimpse must be one of sum, mean, got 'max'"),
         ({"unimodality_reduction": "mean"}, "unimodality_reduction must be one of sum, sqrt_mean"),
         ({"units": 0}, "units must be at least 1, got 0"),
         ({"attention_units": 0}, "attention_units must be at least 1, got 0"),
