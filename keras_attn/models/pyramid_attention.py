@@ -153,10 +153,7 @@ class PyramidAttentionNetwork(VideoClassifier):
             vector, outputs = _average(maps[-1], tail)
         else:
             attention = PyramidAttention(fusion, mode, aggregate_norm, name="attention")
-            penalties = AttentionPenalties(
-                interaction_reduction, pyramid_form, dtype="float32", name="penalties"
-            )
-            vector, outputs = _attend(maps, attention, tail, penalties)
+            vector, outputs = _attend(maps, attention, tail, interaction_reduction, pyramid_form)
         vector = layers.Dropout(dropout, name="dropout")(vector)
         logits = layers.Dense(num_classes, name="classifier")(vector)
         factors = {"interaction": interaction, "pyramid": pyramid}
@@ -235,7 +232,10 @@ def _tail(backbone, level, map_shape, weights):
     return keras.Model(tail.input, tail.output, name="tail")
 
 
-def _attend(maps, attention, tail, penalties):
+def _attend(maps, attention, tail, interaction_reduction, pyramid_form):
+    penalties = AttentionPenalties(
+        interaction_reduction, pyramid_form, dtype="float32", name="penalties"
+    )
     aggregated, weights, level_weights = attention(maps)
     interaction, pyramid = penalties(maps[-1], weights, level_weights)
     outputs = {"interaction": interaction, "pyramid": pyramid}

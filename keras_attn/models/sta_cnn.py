@@ -111,11 +111,9 @@ class STACNN(VideoClassifier):
         # === Graph ===
         snippet = keras.Input(input_shape[1:], name="snippet")
         features = _features(snippet, backbone, backbone_weights, attention_network == "shared")
-        attended = None
-        if spatial == "location":
-            attended = features
-            if attention_network != "shared":
-                attended = _attention_features(snippet, attention_network, attention_weights)
+        attended = features if spatial == "location" else None
+        if attended is not None and attention_network != "shared":
+            attended = _attention_features(snippet, attention_network, attention_weights)
         outputs = _segment_outputs(features, attended, num_classes, aux_weight, dropout)
         network = keras.Model(snippet, outputs, name="segment")
 

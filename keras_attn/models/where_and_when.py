@@ -44,6 +44,8 @@ from keras_attn.layers.conv_lstm_attention import ENERGIES, GLIMPSES
 from keras_attn.models.base import VideoClassifier
 from keras_attn.precision import softmax
 
+# The shape of dropout that takes a channel from all cells of a frame, or from none.
+_WHOLE_MAPS = (None, None, 1, 1, None)
 # A mask of zeros has no place to show. This does not change any other.
 _TINY = 1e-30
 
@@ -110,9 +112,7 @@ class WhereAndWhen(VideoClassifier):
         inputs, features = features_input(backbone, tuple(input_shape), backbone_weights)
         if reduce is not None:
             features = layers.Dense(reduce, name="reduction")(features)
-        # Channels are dropped from a whole map.
-        shape = (None, None, 1, 1, None)
-        features = layers.Dropout(dropout, noise_shape=shape, name="dropout")(features)
+        features = layers.Dropout(dropout, noise_shape=_WHOLE_MAPS, name="dropout")(features)
         mask = _mask(features, spatial)
         frames = features * mask[..., None]  # eq. (1)
         if temporal_mode == "iterative":
