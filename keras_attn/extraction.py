@@ -61,7 +61,7 @@ def features(
     if not entry.per_frame:
         raise UsageError(
             f"backbone {backbone}: sees the frames of a clip together, so nothing of a single "
-            "frame can be cached; train it with --set input=video"
+            "frame can be cached; train it with --set cached=false"
         )
     size = entry.size if size is None else size
     endpoint = endpoint or entry.endpoint

@@ -31,7 +31,7 @@ CLIPS_AT_ONCE = 8
 class Recognizer:
     """A trained model as functions of whole videos.
 
-    `model` takes `video`; `clips` are those of its recipe. Every answer is a dict of float32
+    `model` takes `video`, by `recipe`. Every answer is a dict of float32
     tensors:
 
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
@@ -46,12 +46,13 @@ class Recognizer:
     compiled graphs; `answer_features` is there if the backbone sees single frames (`per_frame`).
     """
 
-    def __init__(self, model, clips):
+    def __init__(self, model, recipe):
+        clips = recipe.clips
         self.sampler = sampling.sampler(clips, training=False)
         self.size, self.snippet, self.frames = clips.size, clips.snippet, clips.in_use
         self.per_frame = model.per_frame
         backbone = model.get_config()["backbone"]
-        shape = (self.size, self.size, clips.channels)
+        shape = (self.size, self.size, recipe.channels)
         if self.per_frame:
             self.backbone = model.image_network
             shape = self.feature_shape = tuple(self.backbone.output_shape[1:])
@@ -220,7 +221,7 @@ def load_recognizer(path) -> Recognizer:
             f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
         )
     model = _load_model(run.model)
-    return Recognizer(model, run.recipe.clips)
+    return Recognizer(model, run.recipe)
 
 
 def _load_model(path):

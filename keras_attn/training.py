@@ -60,7 +60,7 @@ def train(
 def _facts(recipe, source):
     """The recipe with the backbone weights that are really used, and what a run records of them."""
     facts = source.facts()
-    if recipe.input == "features":
+    if recipe.cached:
         return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
     weights = recipe.backbone_weights
     if weights and Path(weights).is_file():
@@ -75,7 +75,7 @@ def _resolve(recipe):
         recipe = RECIPES[recipe]
     check_model(recipe)
     try:
-        if recipe.endpoint and recipe.input == "features":
+        if recipe.endpoint and recipe.cached:
             _refuse_uncacheable(recipe)
     except ValueError as error:
         raise UsageError(f"the recipe's arguments {recipe.arguments}: {error}") from error
@@ -86,7 +86,7 @@ def _refuse_uncacheable(recipe):
     if not BACKBONES[recipe.backbone].per_frame:
         raise UsageError(
             f"backbone {recipe.backbone}: sees the frames of a clip together, so that nothing of "
-            "it can be cached; use --set input=video"
+            "it can be cached; use --set cached=false"
         )
 
 
@@ -184,15 +184,14 @@ def _schedule(recipe, steps):
 
 def _model(recipe, source):
     clips, kind = recipe.clips, MODELS[recipe.model]
-    cached = recipe.input == "features"
-    shape = source.feature_shape if cached else (clips.size, clips.size, clips.channels)
+    shape = source.feature_shape or (clips.size, clips.size, recipe.channels)
     shape = (clips.frames, *shape)
     try:
         model = kind(
             len(source.classes),
             input_shape=shape,
             backbone_weights=recipe.backbone_weights,
-            **kind.input_arguments(recipe.backbone, cached),
+            **kind.input_arguments(recipe.backbone, recipe.cached),
             **recipe.arguments,
         )
     except ValueError as error:
@@ -224,7 +223,7 @@ def _finish(run, source, model, position):
     recipe = run.recipe
     if recipe.select == "best":
         model.load_weights(run.best)
-    if recipe.input == "features":
+    if recipe.cached:
         size = recipe.clips.size
         model = swap_input(model, recipe.backbone, (recipe.clips.frames, size, size, 3))
         _fill(model.image_network, source)

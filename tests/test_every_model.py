@@ -71,7 +71,7 @@ def test_an_export_agrees_and_explains_a_video(run, tiny_data, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_cached_features_and_frames_answer_alike(name, rng):
     """A model is trained on the cached output of its endpoint, and its file takes frames."""
-    changes = {"input": "features", "train_backbone": "false"}
+    changes = {"cached": "true", "train_backbone": "false"}
     if name == "sta_cnn":
         changes |= {"clips.snippet": "1", "model.attention_network": "shared"}
     small = override(RECIPES[f"{name}_tiny"], {**SMALLER, **CHANGES[name], **changes})

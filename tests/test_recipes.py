@@ -19,7 +19,7 @@ def test_the_papers_values():
     assert (PAPER.clips.frames, PAPER.clips.stride) == (30, 2)
     assert PAPER.clips.size == 299  # gives the 8 x 8 x 2048 that the paper prints
     assert (PAPER.backbone, PAPER.backbone_weights) == ("inception_v3", "imagenet")
-    assert (PAPER.input, PAPER.train_backbone) == ("features", False)
+    assert (PAPER.input, PAPER.cached, PAPER.train_backbone) == ("rgb", True, False)
     assert PAPER.batch_size * PAPER.accumulate == 256
     assert (PAPER.epochs, PAPER.learning_rate) == (10, 1e-4)
     assert (PAPER.flip, PAPER.random_crop, PAPER.select) == (False, False, "last")
@@ -141,10 +141,10 @@ def test_override_of_model_arguments(name, text, value):
 
 
 def test_flags_need_frames():
-    video = override(PAPER, {"input": "video"})
+    video = override(PAPER, {"cached": "false"})
     assert override(video, {"flip": "true"}).flip is True
     for name in ("flip", "random_crop", "train_backbone"):
-        with pytest.raises(UsageError, match=f"{name}.*input=video"):
+        with pytest.raises(UsageError, match=f"{name}.*cached=false"):
             override(PAPER, {name: "true"})
 
 
@@ -176,20 +176,41 @@ def test_flags_need_frames():
         ("weight_decay", "NaN", "weight_decay must be at least 0 and finite, got nan"),
         ("optimizer", "lion", "optimizer must be one of adam, sgd, adadelta, got 'lion'"),
         ("batch_norm", "partial", "batch_norm=partial needs train_backbone=true"),
-        ("clips.snippet", "2", "clips.snippet need clips.sampling=segments"),
-        ("clips.test_frames", "2", "clips.test_frames and .* need clips.sampling=segments"),
+        ("clips.snippet", "2", "clips.snippet=2 needs cached=false"),
+        ("clips.test_frames", "2", "clips.test_frames needs clips.sampling=segments"),
         ("learning_rate", "0", "learning_rate must be above 0"),
         ("learning_rate", "nan", "learning_rate must be of type float"),
         ("learning_rate", "1e999", "learning_rate must be above 0 and finite"),
         ("learning_rate", "fast", "learning_rate must be of type float, got 'fast'"),
         ("select", "worst", "select must be one of last, best, got 'worst'"),
-        ("input", "audio", "input must be one of features, video, got 'audio'"),
+        (
+            "input",
+            "audio",
+            "input must be one of rgb, flow, warped_flow, rgb_and_flow, got 'audio'",
+        ),
         ("precision", "half", "precision must be one of auto, float32"),
     ],
 )
 def test_what_cannot_be_overridden_is_named(path, text, message):
     with pytest.raises(UsageError, match=message):
         override(PAPER, {path: text})
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name].flow_changes])
+def test_a_recipe_reads_flow_with_its_own_changes(name):
+    recipe = RECIPES[name]
+    flow = override(recipe, {"input": "flow"})
+    assert flow.input == "flow" and flow.channels == 10
+    assert flow == override(recipe, {"input": "flow"} | recipe.flow_changes)
+    assert override(flow, {"input": "warped_flow"}).clips == flow.clips
+    assert override(recipe, {"clips.snippet": "3", "input": "warped_flow"}).channels == 6
+
+
+def test_channels_of_each_input():
+    clips = Clips(sampling="segments", snippet=4)
+    counts = {"rgb": 12, "flow": 8, "warped_flow": 8, "rgb_and_flow": 11}
+    for name, count in counts.items():
+        assert Recipe("m", input=name, cached=False, clips=clips).channels == count
 
 
 def test_frames_of_segments_have_no_step():

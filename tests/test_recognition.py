@@ -10,7 +10,7 @@ from windows import segment_indices, window_indices, window_starts
 import keras_attn.recognition as recognition
 from keras_attn.data import transforms
 from keras_attn.models import STACNN, StructuredAttentionLSTM, swap_input
-from keras_attn.recipes import Clips
+from keras_attn.recipes import Clips, Recipe
 from keras_attn.recognition import Recognizer, in_pieces
 
 FRAMES, STRIDE, SIZE, CLASSES = 4, 3, 16, 3
@@ -49,7 +49,11 @@ def trained():
 
 @pytest.fixture(scope="module")
 def recognizer(trained):
-    return Recognizer(trained, CLIPS)
+    return Recognizer(trained, recipe(CLIPS))
+
+
+def recipe(clips):
+    return Recipe("structured_attention", clips=clips)
 
 
 def video(length, batch=2, height=20, width=28):
@@ -124,7 +128,7 @@ def test_frames_that_no_clip_holds_get_what_the_nearest_got(trained, name):
         clips, reference = dataclasses.replace(CLIPS, step=2), trained
     else:
         clips, reference = SEGMENTS, swap_input(trained, "tiny", (6, SIZE, SIZE, 3))
-    recognizer = Recognizer(trained, clips)
+    recognizer = Recognizer(trained, recipe(clips))
     for length in (1, 2, 6, 7, 41):
         chosen = windows(length, step=2) if name == "steps" else [segment_indices(length, 6)]
         frames = video(length, batch=1)
@@ -134,7 +138,7 @@ def test_frames_that_no_clip_holds_get_what_the_nearest_got(trained, name):
 
 
 def test_the_backbone_sees_no_frame_that_no_clip_holds(trained, monkeypatch):
-    recognizer, seen = Recognizer(trained, SEGMENTS), []
+    recognizer, seen = Recognizer(trained, recipe(SEGMENTS)), []
     backbone = recognizer.backbone
 
     def counting(pictures, training):
@@ -152,7 +156,8 @@ def test_snippets_of_a_network_that_sees_several_frames(rng):
     made = STACNN(CLASSES, input_shape=(3, SIZE, SIZE, 6), **arguments)
     for layer in made.layers:
         layer.set_weights([3 * w for w in layer.get_weights()])
-    recognizer = Recognizer(made, dataclasses.replace(SEGMENTS, frames=3, test_frames=3, snippet=2))
+    clips = dataclasses.replace(SEGMENTS, frames=3, test_frames=3, snippet=2)
+    recognizer = Recognizer(made, Recipe("sta_cnn", cached=False, clips=clips))
     for length in (1, 3, 14):
         frames, chosen = video(length, batch=2), [segment_indices(length, 3, snippet=2)]
         answer = recognizer.answer_frames(frames)
@@ -171,7 +176,7 @@ def test_the_answer_does_not_depend_on_the_pieces(recognizer, trained, monkeypat
     expected = {key: value.numpy() for key, value in recognizer.answer_frames(video(41)).items()}
     monkeypatch.setattr(recognition, "FRAMES_AT_ONCE", images)
     monkeypatch.setattr(recognition, "CLIPS_AT_ONCE", clips)
-    again = Recognizer(trained, CLIPS).answer_frames(video(41))
+    again = Recognizer(trained, recipe(CLIPS)).answer_frames(video(41))
     assert_same({key: value.numpy() for key, value in again.items()}, expected)
 
 
@@ -192,7 +197,7 @@ def test_no_piece_is_larger_than_allowed_and_every_row_is_computed_once_in_order
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_jpegs_and_features_give_the_answer_of_their_frames(precision):
-    recognizer = Recognizer(model(precision=precision), CLIPS)
+    recognizer = Recognizer(model(precision=precision), recipe(CLIPS))
     frames = video(6)
     jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in one] for one in frames]
     decoded = np.array([[tf.io.decode_jpeg(jpeg).numpy() for jpeg in one] for one in jpegs])
@@ -215,7 +220,7 @@ def test_frames_of_a_request_may_be_jpegs_of_different_sizes(recognizer):
 
 
 def test_without_attention_every_cell_weighs_the_same():
-    answer = Recognizer(model("none"), CLIPS).answer_frames(video(5))
+    answer = Recognizer(model("none"), recipe(CLIPS)).answer_frames(video(5))
     cells = np.prod(answer["where"].shape[2:])
     np.testing.assert_allclose(answer["where"], 1 / cells, rtol=1e-5)
 

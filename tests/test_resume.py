@@ -126,7 +126,7 @@ def test_mixed_precision_is_finite_and_resumes(whole, tiny_features, tmp_path, p
 @pytest.mark.slow
 def test_frames_augmentation_and_the_best_epoch_resume(tiny_data, tmp_path):
     recipe = dataclasses.replace(
-        SMALL, input="video", train_backbone=True, flip=True, random_crop=True, select="best"
+        SMALL, cached=False, train_backbone=True, flip=True, random_crop=True, select="best"
     )
     once = training.train(recipe, tiny_data, tmp_path / "once")
     assert_same_run(stop_and_resume(recipe, tiny_data, tmp_path / "parted", 15), once)

@@ -30,7 +30,7 @@ from keras_attn.files import locked
 from keras_attn.models import swap_input
 from keras_attn.recipes import Clips
 
-VIDEO = dataclasses.replace(SMALL, input="video")
+VIDEO = dataclasses.replace(SMALL, cached=False)
 
 
 def recipe_with(recipe=SMALL, **changes):

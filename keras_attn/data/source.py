@@ -66,7 +66,7 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
     labels = part_labels(data, fold)
     known = {key: label for part in labels.values() for key, label in part.items()}
     shape = weights = None
-    if recipe.input == "features":
+    if recipe.cached:
         store = FeatureStore(data, recipe.backbone, recipe.clips.size, recipe.endpoint)
         names = {"backbone": recipe.backbone, "endpoint": recipe.endpoint}
         provenance = store.check({**names, "size": recipe.clips.size})

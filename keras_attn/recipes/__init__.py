@@ -7,7 +7,8 @@ from keras_attn.recipes import (
     temporal_attention,
     where_and_when,
 )
-from keras_attn.recipes.base import Clips, Recipe, check_model, from_dict, override
+from keras_attn.recipes.base import Clips, Recipe
+from keras_attn.recipes.changes import check_model, from_dict, override
 
 RECIPES = {
     "structured_attention": structured_attention.PAPER,

@@ -1,8 +1,5 @@
-"""The fields of a recipe, and how one is changed or read back; unknown fields are errors."""
+"""The fields of a recipe, each checked."""
 
-import dataclasses
-import inspect
-import json
 import math
 import types
 import typing
@@ -25,13 +22,13 @@ def _check_kinds(values, prefix=""):
                 choices = ", ".join(typing.get_args(kind))
                 raise UsageError(f"{prefix}{name} must be one of {choices}, got {value!r}")
             continue
-        kinds = _alternatives(kind)
+        kinds = alternatives(kind)
         if type(value) not in kinds and not (float in kinds and type(value) is int):
             names = " or ".join(kind.__name__ for kind in kinds)
             raise UsageError(f"{prefix}{name} must be of type {names}, got {value!r}")
 
 
-def _alternatives(kind):
+def alternatives(kind) -> tuple:
     """The plain types of an annotation: `(str, NoneType)` of `str | None`, `(dict,)` of a dict."""
     if isinstance(kind, types.UnionType):
         return typing.get_args(kind)
@@ -43,8 +40,9 @@ class Clips:
     """What one example is, of frames squeezed to `size` x `size` pixels.
 
     `sampling="windows"`: `frames` frames, `step` apart; one clip every `stride` frames.
-    `sampling="segments"`: one clip a video, a snippet of `snippet` consecutive frames from each of
-    `frames` equal parts, and of `test_frames` parts (None: as many) once the model is trained.
+    `sampling="segments"`: one clip a video, a frame from each of `frames` equal parts, and of
+    `test_frames` parts (None: as many) once the model is trained. In the place of a frame stands a
+    snippet of `snippet` consecutive ones, or of planes of optical flow, where a recipe reads these.
     """
 
     sampling: typing.Literal["windows", "segments"] = "windows"
@@ -72,28 +70,27 @@ class Clips:
                 f"clips.stride must be at most clips.frames={self.frames} times clips.step="
                 f"{self.step}, got {self.stride}: frames between the clips would never be seen"
             )
-        if self.test_frames is not None or self.snippet > 1:
-            raise UsageError("clips.test_frames and clips.snippet need clips.sampling=segments")
+        if self.test_frames is not None:
+            raise UsageError("clips.test_frames needs clips.sampling=segments")
 
     @property
     def in_use(self) -> int:
         """Frames of a clip once the model is trained."""
         return self.frames if self.test_frames is None else self.test_frames
 
-    @property
-    def channels(self) -> int:
-        """Channels of what the model sees at each position: the colours of its snippet."""
-        return 3 * self.snippet
-
 
 @dataclass(frozen=True)
 class Recipe:
     """A training run.
 
-    `model` is a key of `keras_attn.models.MODELS`, `arguments` go to its constructor. With
-    `input="features"` the run reads the cached output of `backbone`; with `"video"` it reads frames
-    and runs the backbone, which starts from `backbone_weights` and learns only if `train_backbone`
-    is set; cached features have the weights they were made with. `batch_norm` says which batch
+    `model` is a key of `keras_attn.models.MODELS`, `arguments` go to its constructor. `input` is
+    what it looks at: frames, planes of optical flow, those of flow without the motion of the camera
+    (`keras-attn flow`, by `flow_method`), or a frame and the flow after it side by side.
+    `flow_changes`, fields and values as `override` takes them, hold for flow alone.
+
+    If `cached`, the run reads what `keras-attn features` wrote of `backbone`. Otherwise it runs the
+    backbone, which starts from `backbone_weights` and learns only if `train_backbone` is set;
+    cached features have the weights they were made with. `batch_norm` says which batch
     normalisations of a backbone that learns do so too (`batch_norm.set_batch_norm`).
 
     `batch_size` clips are computed at once and `accumulate` such batches make one update.
@@ -105,7 +102,10 @@ class Recipe:
 
     model: str
     arguments: dict[str, object] = field(default_factory=dict)
-    input: typing.Literal["features", "video"] = "features"
+    input: typing.Literal["rgb", "flow", "warped_flow", "rgb_and_flow"] = "rgb"
+    flow_method: typing.Literal["tvl1", "dis", "farneback"] = "tvl1"
+    flow_changes: dict[str, str] = field(default_factory=dict)
+    cached: bool = True
     backbone: str = "inception_v3"
     backbone_weights: str | None = "imagenet"
     train_backbone: bool = False
@@ -146,18 +146,24 @@ class Recipe:
                 raise UsageError(f"{name} must be above 0 and finite, got {value}")
 
     def _check_input(self):
-        if self.input == "features" and (self.flip or self.random_crop or self.train_backbone):
+        if self.cached and (self.flip or self.random_crop or self.train_backbone):
             raise UsageError(
-                "flip, random_crop and train_backbone need input=video: cached features "
+                "flip, random_crop and train_backbone need cached=false: cached features "
                 "were computed once, from whole frames"
             )
-        if self.input == "features" and self.clips.snippet > 1:
+        if self.cached and self.input == "rgb" and self.clips.snippet > 1:
             raise UsageError(
-                f"clips.snippet={self.clips.snippet} needs input=video: cached features belong to "
-                "single frames"
+                f"clips.snippet={self.clips.snippet} needs cached=false: cached features of RGB "
+                "belong to single frames"
             )
         if self.batch_norm != "train" and not self.train_backbone:
             raise UsageError(f"batch_norm={self.batch_norm} needs train_backbone=true")
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the model sees at each position: colours, planes x and y, or both."""
+        planes = 2 * self.clips.snippet
+        return {"rgb": 3 * self.clips.snippet, "rgb_and_flow": 3 + planes}.get(self.input, planes)
 
     @property
     def endpoint(self) -> str:
@@ -168,101 +174,3 @@ class Recipe:
         if self.backbone not in BACKBONES:
             raise UsageError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
         return MODELS[self.model].endpoint(self.backbone, self.arguments)
-
-
-def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
-    """`override(recipe, {"clips.frames": "16"})` is `recipe` with that field changed.
-
-    All changes are made together, so that their order is no matter. `model.NAME` changes a
-    constructor argument of the model. Raises `UsageError` for a field that does not exist, a value
-    of another type, or values that do not go together.
-    """
-    values = dataclasses.asdict(recipe)
-    kinds = typing.get_type_hints(Recipe)
-    parts = {f"clips.{key}": kind for key, kind in typing.get_type_hints(Clips).items()}
-    known = {key: kinds[key] for key in kinds if key not in ("arguments", "clips")} | parts
-    for path, text in changes.items():
-        name, _, rest = path.partition(".")
-        if name == "model" and rest:
-            values["arguments"] |= _argument(recipe, rest, text)
-        elif path not in known:
-            raise UsageError(
-                f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
-            )
-        elif rest:
-            values["clips"][rest] = _parse(path, text, known[path])
-        else:
-            values[name] = _parse(path, text, known[path])
-    return from_dict(values)
-
-
-def _argument(recipe, name, text):
-    default = _parameters(recipe, [name])[name].default
-    if default is None or text == "null":
-        value = _read_json(text)
-        return {name: None if text.lower() == "none" else value}
-    return {name: _parse(f"model.{name}", text, type(default))}
-
-
-def _parameters(recipe, names):
-    """The constructor parameters of the recipe's model; `UsageError` unless it has all `names`."""
-    from keras_attn.models import MODELS
-
-    if recipe.model not in MODELS:
-        raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
-    reserved = {"num_classes", "input_shape", "backbone", "cached", "backbone_weights", "kwargs"}
-    parameters = inspect.signature(MODELS[recipe.model]).parameters
-    known = {key: value for key, value in parameters.items() if key not in reserved}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"the model {recipe.model} has no argument {name!r}; it has {', '.join(known)}"
-            )
-    return known
-
-
-def check_model(recipe) -> None:
-    """`UsageError` unless the recipe's model is known and has all of `arguments`."""
-    _parameters(recipe, recipe.arguments)
-
-
-def _parse(path, text, kind):
-    """Read `text` as a value of type `kind`."""
-    if typing.get_origin(kind) is typing.Literal:
-        return text  # the recipe checks it
-    kinds = _alternatives(kind)
-    if type(None) in kinds and text.lower() in ("none", "null"):
-        return None
-    kind = kinds[0]
-    if kind is str:
-        return text
-    value = _read_json(text)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{path} must be of type {kind.__name__}, got {text!r}")
-    return value
-
-
-def _read_json(text):
-    """`text` as JSON, with True and False as Python writes them too; else the text itself."""
-    for candidate in (text, text.lower()):
-        try:
-            return json.loads(candidate)
-        except json.JSONDecodeError:
-            continue
-    return text
-
-
-def from_dict(values: dict) -> Recipe:
-    """The recipe that `dataclasses.asdict` wrote; `UsageError` for unknown or missing fields."""
-    return _made(Recipe, {**values, "clips": _made(Clips, values.get("clips", {}))})
-
-
-def _made(kind, values):
-    unknown = sorted(set(values) - {part.name for part in dataclasses.fields(kind)})
-    if unknown:
-        raise UsageError(f"{kind.__name__} has no field {', '.join(unknown)}")
-    if kind is Recipe and "model" not in values:
-        raise UsageError("Recipe needs the field model")
-    return kind(**values)

@@ -20,7 +20,17 @@ PAPER = Recipe(
         "aux_weight": 0.3,  # lambda of eq. (10) is not given; GoogLeNet's
         "dropout": 0.8,  # not stated; that of TSN for RGB
     },
-    input="video",
+    # Section 4.1: snippets of 5 flow frames; section 3.3: attention by the classifier's own maps.
+    flow_changes={
+        "clips.snippet": "5",
+        "model.attention_network": "shared",
+        "model.dropout": "0.7",  # not stated; that of TSN for flow
+        "clip_norm": "20",  # not stated; that of TSN for flow
+        "epochs": "300",
+        "learning_rate": "5e-3",
+        "decay_epochs": "[120, 240]",
+    },
+    cached=False,
     backbone="bn_inception",  # section 4.1
     backbone_weights=None,  # none that Keras could fetch; give a file, see `backbones.convert`
     train_backbone=True,
@@ -49,7 +59,8 @@ MOBILENET = replace(
     # Ours: the attention looks at the classifier's own features, as in the paper's flow stream, so
     # that these can be cached.
     arguments={**PAPER.arguments, "attention_network": "shared", "dropout": 0.5},
-    input="features",
+    flow_changes={"clips.snippet": "5"},
+    cached=True,
     backbone="mobilenet_v2",
     backbone_weights="imagenet",
     train_backbone=False,
@@ -70,6 +81,7 @@ MOBILENET = replace(
 TINY = replace(
     PAPER,
     arguments={**PAPER.arguments, "attention_network": "tiny", "test_keep": 9, "dropout": 0.0},
+    flow_changes={"clips.snippet": "5", "model.attention_network": "shared"},
     backbone="tiny",
     batch_norm="train",  # this backbone has none
     clips=replace(PAPER.clips, test_frames=15, size=64),

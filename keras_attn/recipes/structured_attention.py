@@ -58,7 +58,7 @@ TINY = replace(
         "logit_tanh": False,
         "dropout": 0.0,
     },
-    input="video",
+    cached=False,
     backbone="tiny",
     backbone_weights=None,
     train_backbone=True,

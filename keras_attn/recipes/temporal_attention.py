@@ -20,6 +20,7 @@ PAPER = Recipe(
         "dropout": 0.5,  # not stated
         "last": 10,  # section 3.2: the mean of the last ten iterations
     },
+    flow_changes={"clips.snippet": "5"},  # 10 channels, section 3.1
     backbone="vgg_16",  # fc6, section 2.1
     backbone_weights="imagenet",  # the paper fine-tunes it on each data set first
     clips=Clips(frames=30, stride=30, size=224),  # samples of 30 frames that do not overlap
@@ -41,7 +42,7 @@ MOBILENET = replace(
 TINY = replace(
     PAPER,
     arguments={**PAPER.arguments, "units": 64, "iterations": 8, "dropout": 0.0, "last": 4},
-    input="video",
+    cached=False,
     backbone="tiny",
     backbone_weights=None,
     train_backbone=True,

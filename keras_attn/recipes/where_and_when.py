@@ -47,7 +47,7 @@ MOBILENET = replace(
 TINY = replace(
     PAPER,
     arguments={**PAPER.arguments, "units": 24, "dropout": 0.0},
-    input="video",
+    cached=False,
     backbone="tiny",
     backbone_weights=None,
     train_backbone=True,

@@ -12,7 +12,7 @@ from keras_attn.data.source import open_source, part_labels
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import read_json, write_json
 
-VIDEO = dataclasses.replace(SMALL, input="video")
+VIDEO = dataclasses.replace(SMALL, cached=False)
 
 
 @pytest.fixture
