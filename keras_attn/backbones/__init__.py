@@ -4,8 +4,15 @@ import keras
 from keras import layers
 
 from keras_attn.arguments import check_option
-from keras_attn.backbones import bn_inception, imagenet, temporal_shift_resnet, tiny, vgg
-from keras_attn.backbones.pixels import normalization
+from keras_attn.backbones import (
+    bn_inception,
+    imagenet,
+    motion_reinforcement,
+    temporal_shift_resnet,
+    tiny,
+    vgg,
+)
+from keras_attn.backbones.pixels import normalization, stream_channels
 from keras_attn.backbones.spec import Backbone, Endpoint
 from keras_attn.backbones.weights import flow_weights, load, weights_hash
 from keras_attn.layers import AdaptiveMaxPool, PerFrame
@@ -19,6 +26,7 @@ __all__ = [
     "endpoint_channels",
     "features_input",
     "flow_weights",
+    "stream_channels",
     "weights_hash",
 ]
 
@@ -29,7 +37,9 @@ BACKBONES = {
         imagenet.INCEPTION_RESNET_V2,
         imagenet.INCEPTION_V3,
         imagenet.MOBILENET_V2,
+        motion_reinforcement.MOBILENET_V2,
         imagenet.RESNET_50,
+        motion_reinforcement.RESNET_50,
         imagenet.RESNET_101,
         temporal_shift_resnet.RESNET_50_TORCH,
         temporal_shift_resnet.TSM_RESNET_50,
@@ -43,11 +53,15 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     """A `keras.Model` from frames to one of the backbone's endpoints, preprocessing inside.
 
     Shapes: `(b, H, W, channels) -> (b, h, w, C)` or `(b, D)`; for a backbone that sees whole clips
-    `(B, T, ...)` on both sides. Three channels are RGB; any other number is stacked flow, whose
-    first kernel is that of RGB averaged and repeated (`flow_weights`). Both are bytes from 0 to
-    255, as uint8 or float. `size` is one number of pixels or (H, W); None means the backbone's own.
-    `weights` is "imagenet" (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's
-    names in .safetensors or .npz: `convert.load_torch_state`), or None (random).
+    `(B, T, ...)` on both sides. Three channels are RGB; any other even number is stacked flow,
+    whose first kernel is that of RGB averaged and repeated (`flow_weights`). 3 + 2L channels are
+    RGB and flow: two of the backbone, "rgb" and "flow", each with weights of its own, give their
+    maps side by side, those of RGB first; a backbone that is `reinforced` takes both and gives one.
+    All are bytes from 0 to 255, as uint8 or float.
+
+    `size` is one number of pixels or (H, W); None means the backbone's own. `weights` is "imagenet"
+    (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's names in .safetensors or
+    .npz: `convert.load_torch_state`), or None (random); those of RGB serve flow too.
 
     `endpoint` is a name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
     joined by "+" are max-pooled to the cells of the last and concatenated along the channels.
@@ -56,6 +70,13 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     be loaded.
     """
     backbone, endpoints = _chosen(name, endpoint)
+    both = all(stream_channels(channels))
+    if backbone.reinforced and not both:
+        raise ValueError(
+            f"channels must be 3 + 2L for {name}, 3 of RGB and 2L of flow, got {channels}"
+        )
+    if both and not backbone.reinforced:
+        return _side_by_side(name, size, weights, endpoint, channels)
     size = backbone.size if size is None else size
     height, width = (size, size) if isinstance(size, int) else size
     if not all(side and side >= backbone.smallest for side in (height, width)):
@@ -72,6 +93,22 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     )
 
 
+def _side_by_side(name, size, weights, endpoint, channels):
+    """A backbone on RGB and another on flow; in the channels of their maps those of RGB come first.
+
+    They are models in the model, since the layers of both have the same names.
+    """
+    rgb, flow = (
+        build_backbone(name, size, weights, endpoint, part) for part in stream_channels(channels)
+    )
+    frames = keras.Input((*rgb.input_shape[1:-1], channels), name="frames")
+    maps = [
+        keras.Model(rgb.input, rgb.output, name="rgb")(frames[..., :3]),
+        keras.Model(flow.input, flow.output, name="flow")(frames[..., 3:]),
+    ]
+    return keras.Model(frames, layers.Concatenate(name="streams")(maps), name=name)
+
+
 def endpoint_channels(name, endpoint=None):
     """The number of channels of each of the names joined in `endpoint`."""
     backbone, endpoints = _chosen(name, endpoint)
@@ -83,7 +120,8 @@ def backbone_tail(name, endpoint, map_size, weights=None):
 
     Shapes: `(b, h, w, C) -> (b, D)`, with `map_size` (h, w). A map before activation is activated
     first, since the activation is what follows. Where a backbone sees whole clips, the map is taken
-    for a clip of one frame. `weights` and errors are those of `build_backbone`.
+    for a clip of one frame; where flow reinforces RGB, nothing is multiplied behind the map.
+    `weights` and errors are those of `build_backbone`.
     """
     backbone, endpoints = _chosen(name, endpoint)
     if endpoint not in backbone.maps:
@@ -146,6 +184,9 @@ def _network(backbone, height, width, channels, weights):
         load(network, backbone, weights)
         return network
     rgb = _network(backbone, height, width, 3, weights)
+    if backbone.reinforced:
+        motion_reinforcement.copy_weights(rgb, network)
+        return network
     kernel, *rest = rgb.get_weights()
     network.set_weights([flow_weights(kernel, channels), *rest])
     return network

@@ -25,7 +25,7 @@ CAFFE = PixelScale(
 
 @keras.saving.register_keras_serializable("keras_attn")
 class NormalizePixels(keras.layers.Layer):
-    """`(pixels - mean) / deviation`, then, with `bgr`, the channels in reverse order.
+    """`(pixels - mean) / deviation`, then, with `bgr`, the first three channels in reverse order.
 
     Shapes: `(..., C) -> (..., C)`; `mean` and `deviation` are numbers, or C of them. Computed in
     float32 at least, because a half-precision number cannot tell neighbouring pixel values apart
@@ -40,14 +40,31 @@ class NormalizePixels(keras.layers.Layer):
         precise = backend.result_type(self.compute_dtype, "float32")
         mean, deviation = (ops.convert_to_tensor(x, precise) for x in (self.mean, self.deviation))
         pixels = (ops.cast(pixels, precise) - mean) / deviation
-        return ops.cast(ops.flip(pixels, -1) if self.bgr else pixels, self.compute_dtype)
+        if self.bgr:
+            colours, others = ops.flip(pixels[..., :3], -1), pixels[..., 3:]
+            pixels = ops.concatenate([colours, others], -1) if others.shape[-1] else colours
+        return ops.cast(pixels, self.compute_dtype)
+
+
+def stream_channels(channels):
+    """How many of the channels of an input are RGB, and how many flow that lies behind it.
+
+    Three are RGB, `(3, 0)`. Flow comes in pairs, of x and y, so that an odd number above three has
+    both, `(3, 2L)`; any other is flow, `(0, channels)`.
+    """
+    if channels == 3:
+        return 3, 0
+    return (3, channels - 3) if channels > 3 and channels % 2 else (0, channels)
 
 
 def normalization(scale, channels):
-    """The `NormalizePixels` for RGB, or for any other number of `channels`, which are flow bytes.
+    """The `NormalizePixels` for RGB, flow bytes or both, as `stream_channels` tells them apart.
 
-    128 is no motion. Flow is scaled as RGB is, by the mean of its three deviations.
+    In flow 128 is no motion. It is scaled as RGB is, by the mean of its three deviations.
     """
-    if channels == 3:
-        return NormalizePixels(scale.mean, scale.deviation, scale.bgr, name="normalized")
-    return NormalizePixels(128.0, sum(scale.deviation) / 3, name="normalized")
+    rgb, flow = stream_channels(channels)
+    deviation = sum(scale.deviation) / 3
+    if not rgb:
+        return NormalizePixels(128.0, deviation, name="normalized")
+    means, deviations = scale.mean + (128.0,) * flow, scale.deviation + (deviation,) * flow
+    return NormalizePixels(means, deviations, scale.bgr, name="normalized")

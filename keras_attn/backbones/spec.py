@@ -20,8 +20,9 @@ class Backbone:
     """One entry of `BACKBONES`.
 
     `network(height, width, channels)` gives a new `keras.Model` with random weights from normalised
-    frames, or from clips where `per_frame` is False, as far as the last endpoint. Where it ends in
-    a map, `build_backbone` adds a layer "pooled", the mean over the cells.
+    frames, or from clips where `per_frame` is False, as far as the last endpoint; for three
+    channels without reinforcement. Where it ends in a map, `build_backbone` adds a layer "pooled",
+    the mean over the cells.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Backbone:
     download: Callable | None = None  # gives the published model; None: there is none to download
     vector: str = "pooled"  # the first endpoint without cells
     per_frame: bool = True  # False: it sees the frames of a clip together
+    reinforced: bool = False  # True: it sees RGB and flow together, and has endpoints in RGB
 
     @property
     def maps(self):

@@ -6,7 +6,8 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import check_option
+from keras_attn import losses
+from keras_attn.arguments import check_at_least, check_option
 from keras_attn.precision import precise, softmax
 
 # How the scores of the levels become one, U in eq. (3).
@@ -45,25 +46,33 @@ class PyramidAttention(layers.Layer):
 
     A bias shifts all scores of a softmax alike: with one level or the sum it has no effect. With
     the product of levels, kernels and biases of zero would stay so, as all gradients are zero.
+
+    With `streams=2` the frames are those of two streams, as RGB and flow, one stream after the
+    other, each scored by kernels and biases of its own: T is even, and a bias can move attention
+    from one stream to the other.
     """
 
-    def __init__(self, fusion="product", mode="interaction", aggregate_norm="l2", **kwargs):
+    def __init__(
+        self, fusion="product", mode="interaction", aggregate_norm="l2", streams=1, **kwargs
+    ):
         super().__init__(**kwargs)
         check_option("fusion", fusion, FUSIONS)
         check_option("mode", mode, MODES)
         check_option("aggregate_norm", aggregate_norm, NORMS)
+        check_at_least(1, streams=streams)
         self.fusion, self.mode, self.aggregate_norm = fusion, mode, aggregate_norm
+        self.streams = streams
 
     def build(self, level_shapes):
-        _check_shapes(level_shapes)
+        _check_shapes(level_shapes, self.streams)
         self.scores = [
             layers.Dense(
                 self._columns(level_shapes), dtype=self.dtype_policy, name=f"scores_{number}"
             )
-            for number in range(1, len(level_shapes) + 1)
+            for number in range(1, len(level_shapes) * self.streams + 1)
         ]
-        for scores, shape in zip(self.scores, level_shapes, strict=True):
-            scores.build(shape)
+        for number, scores in enumerate(self.scores):  # all streams of a level, then the next level
+            scores.build(level_shapes[number // self.streams])
 
     def _columns(self, level_shapes):
         return math.prod(level_shapes[-1][2:4]) if self.mode == "interaction" else 1
@@ -72,10 +81,7 @@ class PyramidAttention(layers.Layer):
         features = levels[-1]
         _, *cells, _ = ops.shape(features)  # T, h, w
         # Products lose too much in half precision, too.
-        scores = [
-            precise(_rows(scores(level), cells))
-            for scores, level in zip(self.scores, levels, strict=True)
-        ]
+        scores = [precise(_rows(scores, cells)) for scores in self._scores(levels)]
         level_weights = softmax(ops.stack(scores, axis=1), axis=2)
         weights = softmax(functools.reduce(FUSIONS[self.fusion], scores), axis=1)  # eq. (3)
         factors = unit_columns(weights) if self.aggregate_norm == "l2" else weights
@@ -85,6 +91,13 @@ class PyramidAttention(layers.Layer):
             ops.reshape(weights, (-1, *cells, weights.shape[-1])),
             ops.reshape(level_weights, (-1, len(levels), *cells, weights.shape[-1])),
         )
+
+    def _scores(self, levels):
+        """Eq. (2), or (13): `(B, T, h, w, m)` of each level."""
+        frames = [part for level in levels for part in ops.split(level, self.streams, axis=1)]
+        scores = [score(part) for score, part in zip(self.scores, frames, strict=True)]
+        starts = range(0, len(scores), self.streams)
+        return [ops.concatenate(scores[i : i + self.streams], axis=1) for i in starts]
 
     def _aggregate(self, features, factors, cells):
         if self.mode == "shared":
@@ -102,12 +115,48 @@ class PyramidAttention(layers.Layer):
         )
 
 
+@keras.saving.register_keras_serializable("keras_attn")
+class AttentionPenalties(layers.Layer):
+    """The two losses of Hu et al. for each video by itself.
+
+    Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`: of what
+    `PyramidAttention` summed and gave, `losses.interaction` and `losses.pyramid`. A model has
+    these two numbers as outputs in place of all they come from, 15 MB for 25 frames.
+    """
+
+    def __init__(self, interaction_reduction="relative", pyramid_form="safe", **kwargs):
+        super().__init__(**kwargs)
+        check_option("interaction_reduction", interaction_reduction, losses.INTERACTION_REDUCTIONS)
+        check_option("pyramid_form", pyramid_form, losses.PYRAMID_FORMS)
+        self.interaction_reduction, self.pyramid_form = interaction_reduction, pyramid_form
+
+    def call(self, features, weights, level_weights):
+        _, *cells, _ = ops.shape(features)  # T, h, w
+
+        def rows(maps):
+            return ops.reshape(maps, (-1, *maps.shape[1:-4], math.prod(cells), maps.shape[-1]))
+
+        def penalties(video):
+            # Of a batch of one, since the losses are means over a batch.
+            features, weights, level_weights = (x[None] for x in video)
+            return (
+                losses.interaction(features, unit_columns(weights), self.interaction_reduction),
+                losses.pyramid(level_weights, weights, cells[0], self.pyramid_form),
+            )
+
+        videos = (rows(features), rows(weights), rows(level_weights))
+        return ops.vectorized_map(penalties, videos)
+
+    def compute_output_shape(self, features_shape, weights_shape, level_weights_shape):
+        return features_shape[:1], features_shape[:1]
+
+
 def _rows(maps, cells):
     """The cells of all frames in one axis: `(B, T, h, w, C) -> (B, n, C)`."""
     return ops.reshape(maps, (-1, math.prod(cells), maps.shape[-1]))
 
 
-def _check_shapes(shapes):
+def _check_shapes(shapes, streams):
     if not isinstance(shapes, list) or any(len(shape) != 5 for shape in shapes):
         raise ValueError(f"levels must be a list of maps (B, T, h, w, C), got shapes {shapes}")
     if len({tuple(shape[1:4]) for shape in shapes}) > 1:
@@ -117,3 +166,5 @@ def _check_shapes(shapes):
         )
     if any(None in shape[2:] or 0 in shape[1:] for shape in shapes):
         raise ValueError(f"levels must have h, w and C known and T at least 1, got shapes {shapes}")
+    if (shapes[0][1] or 0) % streams:
+        raise ValueError(f"T must be a multiple of streams={streams}, got shapes {shapes}")

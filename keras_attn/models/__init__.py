@@ -6,6 +6,7 @@ from keras_attn.models.pyramid_attention import PyramidAttentionNetwork
 from keras_attn.models.sta_cnn import STACNN
 from keras_attn.models.structured_attention import StructuredAttentionLSTM
 from keras_attn.models.temporal_attention import TemporalAttentionLSTM
+from keras_attn.models.two_stream import AttentionFusionNetwork
 from keras_attn.models.where_and_when import WhereAndWhen
 
 MODELS = {
@@ -14,11 +15,13 @@ MODELS = {
     "temporal_attention": TemporalAttentionLSTM,
     "where_and_when": WhereAndWhen,
     "pyramid_attention": PyramidAttentionNetwork,
+    "attention_fusion": AttentionFusionNetwork,
 }
 
 __all__ = [
     "MODELS",
     "STACNN",
+    "AttentionFusionNetwork",
     "FlowPretraining",
     "PyramidAttentionNetwork",
     "StructuredAttentionLSTM",

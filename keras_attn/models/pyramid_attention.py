@@ -42,17 +42,21 @@ Differences from the paper, and what to know about it:
 """
 
 import itertools
-import math
 import warnings
 
 import keras
 from keras import layers, ops
 
-from keras_attn import losses
 from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
-from keras_attn.backbones import BACKBONES, backbone_tail, endpoint_channels, features_input
+from keras_attn.backbones import (
+    BACKBONES,
+    backbone_tail,
+    endpoint_channels,
+    features_input,
+    stream_channels,
+)
 from keras_attn.layers import PerFrame, PyramidAttention
-from keras_attn.layers.pyramid_attention import MODES, unit_columns
+from keras_attn.layers.pyramid_attention import MODES, AttentionPenalties
 from keras_attn.models.base import VideoClassifier
 
 # Attention of a frame below which its cells are not told apart: it is rounded away.
@@ -60,46 +64,11 @@ _LEAST_SHARE = 1e-30
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AttentionPenalties(layers.Layer):
-    """The two losses of Hu et al. for each video by itself.
-
-    Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`: of what
-    `PyramidAttention` summed and gave, `losses.interaction` and `losses.pyramid`. A model has
-    these two numbers as outputs in place of all they come from, 15 MB for 25 frames.
-    """
-
-    def __init__(self, interaction_reduction="relative", pyramid_form="safe", **kwargs):
-        super().__init__(**kwargs)
-        check_option("interaction_reduction", interaction_reduction, losses.INTERACTION_REDUCTIONS)
-        check_option("pyramid_form", pyramid_form, losses.PYRAMID_FORMS)
-        self.interaction_reduction, self.pyramid_form = interaction_reduction, pyramid_form
-
-    def call(self, features, weights, level_weights):
-        _, *cells, _ = ops.shape(features)  # T, h, w
-
-        def rows(maps):
-            return ops.reshape(maps, (-1, *maps.shape[1:-4], math.prod(cells), maps.shape[-1]))
-
-        def penalties(video):
-            # Of a batch of one, since the losses are means over a batch.
-            features, weights, level_weights = (x[None] for x in video)
-            return (
-                losses.interaction(features, unit_columns(weights), self.interaction_reduction),
-                losses.pyramid(level_weights, weights, cells[0], self.pyramid_form),
-            )
-
-        videos = (rows(features), rows(weights), rows(level_weights))
-        return ops.vectorized_map(penalties, videos)
-
-    def compute_output_shape(self, features_shape, weights_shape, level_weights_shape):
-        return features_shape[:1], features_shape[:1]
-
-
-@keras.saving.register_keras_serializable("keras_attn")
 class PyramidAttentionNetwork(VideoClassifier):
     """Attention over the cells of all frames inside a network, from several of its levels.
 
-    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or with `cached=True`
+    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or
+    `(..., 3 + 2L)` of both for a backbone that is `reinforced`; or with `cached=True`
     `{"features": (B, T, h, w, C)}`, what `build_backbone(backbone, endpoint="+".join(levels))`
     gives; `input_shape` is without the batch, its T may be None, and a model takes any T: 3 in
     training and 25 in use in the paper, or 1 for images. Outputs: `logits` (B, K),
@@ -119,6 +88,8 @@ class PyramidAttentionNetwork(VideoClassifier):
     `backbone_weights` is for building only and not part of the configuration: a saved model holds
     its weights itself.
     """
+
+    streams = 1  # whose features lie side by side, each with frames and scores of its own
 
     def __init__(
         self,
@@ -141,19 +112,22 @@ class PyramidAttentionNetwork(VideoClassifier):
         _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction)
         names = _levels(levels, backbone)
         input_shape = tuple(input_shape)
-        _check_features(input_shape, names, backbone, cached)
+        _check_features(input_shape, names, backbone, cached, self.streams)
         # === Graph ===
         endpoint = "+".join(names)
         inputs, features = features_input(
             None if cached else backbone, input_shape, backbone_weights, endpoint
         )
-        maps = _split(features, endpoint_channels(backbone, endpoint))
+        maps = _levels_of_streams(features, endpoint_channels(backbone, endpoint), self.streams)
         tail = _tail(backbone, names[-1], maps[-1].shape[2:], backbone_weights)
         if mode == "none":
             vector, outputs = _average(maps[-1], tail)
         else:
-            attention = PyramidAttention(fusion, mode, aggregate_norm, name="attention")
+            attention = PyramidAttention(
+                fusion, mode, aggregate_norm, self.streams, name="attention"
+            )
             vector, outputs = _attend(maps, attention, tail, interaction_reduction, pyramid_form)
+        outputs |= self.attention_maps(outputs.pop("attention"))
         vector = layers.Dropout(dropout, name="dropout")(vector)
         logits = layers.Dense(num_classes, name="classifier")(vector)
         factors = {"interaction": interaction, "pyramid": pyramid}
@@ -179,6 +153,11 @@ class PyramidAttentionNetwork(VideoClassifier):
             backbone=backbone,
             cached=cached,
         )
+
+    @staticmethod
+    def attention_maps(attention):
+        """The outputs made of the attention that each frame, of all streams, has in its cells."""
+        return {"spatial_attention": attention}
 
     def loss_terms(self, labels, outputs):
         names = [mean.name for mean in self.term_means]
@@ -215,12 +194,20 @@ class PyramidAttentionNetwork(VideoClassifier):
         return {"name": self.name, **self.config}
 
 
-def _split(features, channels):
-    """The levels that lie side by side in the channels, each (B, T, h, w, C_j)."""
+def _levels_of_streams(features, channels, streams):
+    """The levels, each (B, T, h, w, C_j), with the frames of one stream after those of another.
+
+    In the channels of `features` lie all levels of a stream, then all of the next.
+    """
     if len(features.shape) == 3:  # vectors are maps of one cell
-        return [features[:, :, None, None]]
-    ends = itertools.accumulate(channels)
-    return [features[..., end - size : end] for end, size in zip(ends, channels, strict=True)]
+        features = features[:, :, None, None]
+    sizes = channels * streams
+    ends = itertools.accumulate(sizes)
+    maps = [features[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    if streams == 1:
+        return maps
+    levels = len(channels)
+    return [ops.concatenate(maps[level::levels], axis=1) for level in range(levels)]
 
 
 def _tail(backbone, level, map_shape, weights):
@@ -239,14 +226,14 @@ def _attend(maps, attention, tail, interaction_reduction, pyramid_form):
     aggregated, weights, level_weights = attention(maps)
     interaction, pyramid = penalties(maps[-1], weights, level_weights)
     outputs = {"interaction": interaction, "pyramid": pyramid}
-    return tail(aggregated), {"spatial_attention": ops.mean(weights, axis=-1), **outputs}
+    return tail(aggregated), {"attention": ops.mean(weights, axis=-1), **outputs}
 
 
 def _average(maps, tail):
     """Table 2, "0 scales": the mean of what the network says of each frame."""
     ones = ops.ones_like(maps[..., 0], dtype="float32")
     uniform = ones / ops.sum(ones, axis=(1, 2, 3), keepdims=True)
-    return ops.mean(PerFrame(tail, name="tail")(maps), axis=1), {"spatial_attention": uniform}
+    return ops.mean(PerFrame(tail, name="tail")(maps), axis=1), {"attention": uniform}
 
 
 def _levels(levels, backbone):
@@ -265,14 +252,19 @@ def _levels(levels, backbone):
     return tuple(levels)
 
 
-def _check_features(input_shape, names, backbone, cached):
-    channels = sum(endpoint_channels(backbone, "+".join(names)))
-    layout = "(T, H, W, 3) of a video"
+def _check_features(input_shape, names, backbone, cached, streams):
+    if streams > 1 and BACKBONES[backbone].reinforced:
+        raise ValueError(f"backbone must see one stream, got {backbone!r}, which joins two itself")
+    channels = streams * sum(endpoint_channels(backbone, "+".join(names)))
+    both = streams > 1 or BACKBONES[backbone].reinforced
+    layout = f"(T, H, W, {'3 + 2L) of a video of RGB and flow' if both else '3) of a video'}"
     if cached:
         cells = "" if names[-1] == BACKBONES[backbone].vector else "h, w, "
         layout = f"(T, {cells}{channels}) of cached {'+'.join(names)}"
+        layout += f", of {streams} streams" if streams > 1 else ""
     check_input_shape(input_shape, layout)
-    if cached and input_shape[-1] != channels:
+    fits = input_shape[-1] == channels if cached else all(stream_channels(input_shape[-1])) == both
+    if not fits:
         raise ValueError(f"input_shape must be {layout}, got {input_shape}")
 
 

@@ -11,6 +11,8 @@ from checks import BACKEND
 from keras_attn import backbones
 from keras_attn.backbones import BACKBONES
 
+# Those that `share` can serve; the others, of two streams, have tests of their own.
+PLAIN = [name for name, entry in BACKBONES.items() if not entry.reinforced]
 QUICK = ("mobilenet_v2", "tiny")
 # Sides in pixels at which the maps have the published sizes, or those of 224 over a whole number.
 SIDES = {name: 64 for name in BACKBONES} | {

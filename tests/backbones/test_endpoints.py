@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checks import assert_close
 from keras import layers, ops
-from networks import QUICK, SIDES, network, share
+from networks import PLAIN, QUICK, SIDES, network, share
 
 from keras_attn.backbones import (
     BACKBONES,
@@ -33,7 +33,7 @@ CELLS = {  # in a row of each level of the pyramid, at the sides of SIDES
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_table_says_what_is_built(monkeypatch, name):
     entry = BACKBONES[name]
     assert entry.name == name and entry.endpoint in entry.maps
@@ -51,7 +51,7 @@ def test_the_table_says_what_is_built(monkeypatch, name):
         assert maps.shape[-3:-1] == (cells, cells)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PLAIN)
 def test_a_tail_is_the_rest_of_the_network(rng, monkeypatch, name):
     """A map and its tail give what the whole network gives, and no weight is in both."""
     entry = share(monkeypatch, name)

@@ -53,6 +53,27 @@ def test_contract(levels, mode, columns):
     assert dtypes == ["float16", "float32", "float32"]
 
 
+def test_streams_one_after_the_other_have_scores_of_their_own(levels):
+    """Here three, of a frame each."""
+    layer = Joined(fusion="sum", streams=3)
+    aggregated, weights, _ = check_layer(layer, np.concatenate(levels, axis=-1))
+    assert [tuple(w.shape) for w in layer.weights[::2]] == [(c, 8) for c in CHANNELS for _ in "123"]
+    scores = np.zeros((2, 3, 2, 4, 8))
+    values = iter([numpy(w) for w in layer.weights])
+    for level in levels:
+        for stream in range(3):
+            scores[:, stream] += level[:, stream] @ next(values) + next(values)
+    expected = np.exp(scores)
+    assert_close(weights, expected / expected.sum((1, 2, 3), keepdims=True))
+
+
+def test_streams_must_be_equally_long(levels):
+    with pytest.raises(ValueError, match="T must be a multiple of streams=2, got shapes"):
+        PyramidAttention(streams=2)(levels)
+    with pytest.raises(ValueError, match="streams must be at least 1, got 0"):
+        PyramidAttention(streams=0)
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start")
 @pytest.mark.parametrize("mode", ["interaction", "shared"])
 def test_gradient_by_the_features_equals_central_differences(rng, levels, mode):

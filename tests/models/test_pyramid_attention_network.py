@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from checks import JIT, assert_close, check_model, check_step, cross_entropy
+from pyramid_reference import outputs
 
 from keras_attn.backbones import endpoint_channels
 from keras_attn.models import PyramidAttentionNetwork
@@ -49,11 +50,6 @@ def _features(rng, model, batch=2, time=4):
 # === The paper in NumPy ===
 
 
-def _softmax(x):
-    x = np.exp(x - x.max(0))
-    return x / x.sum(0)
-
-
 def _level_scores(model, video):
     """Eq. (2) of every level of a video (T, h, w, C): (n, m) each, and the last level (n, C)."""
     names = PyramidAttentionNetwork.endpoint("tiny", model.config)
@@ -66,66 +62,9 @@ def _level_scores(model, video):
     return [level @ kernel + bias for level, kernel, bias in pairs], levels[-1]
 
 
-def _fused(fusion, scores):
-    fused = np.zeros_like(scores[0])
-    for index in np.ndindex(fused.shape):
-        values = [level[index] for level in scores]
-        fused[index] = {"product": np.prod, "sum": np.sum, "max": np.max}[fusion](values)
-    return fused
-
-
-def _interaction(reduction, rows, columns):  # eq. (8), with the matrix that is never built
-    variance = np.trace(columns.T @ (rows @ rows.T) @ columns)
-    products = columns.T @ columns
-    overlap = sum(products[i, k] ** 2 for i, k in np.ndindex(products.shape) if i != k)
-    count = len(products)
-    if reduction == "mean":
-        return overlap / (count * (count - 1)) - variance / (count * rows.shape[1])
-    return overlap - variance / np.sum(rows**2)
-
-
-def _pyramid(form, frames, scores, weights, columns):  # eq. (14) and (15)
-    total = 0
-    for level in scores:
-        for m in range(weights.shape[1]):
-            distances = _softmax(level[:, m]) - (columns if form == "printed" else weights)[:, m]
-            for frame in np.split(distances, frames):
-                total += 1 - np.sum(frame**2) / (1 if form == "printed" else 2)
-    return np.sqrt(total)
-
-
-def _vector(cells):
-    """The rest of "tiny" behind a map (h, w, C)."""
-    height, width, _ = cells.shape
-    cells = np.maximum(cells, 0)
-    rows, columns = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[:, None]
-    return np.concatenate([cells, cells * rows, cells * columns], axis=-1).mean((0, 1))
-
-
 def _outputs(model, video):
-    config, (time, height, width, _) = model.config, video.shape
     scores, top = _level_scores(model, video.astype("float64"))
-    kernel, bias = model.get_layer("classifier").get_weights()
-    if config["mode"] == "none":
-        frames = top.reshape(time, height, width, -1)
-        logits = np.mean([_vector(frame) @ kernel + bias for frame in frames], axis=0)
-        uniform = np.full((time, height, width), 1 / (time * height * width))
-        return {"logits": logits, "spatial_attention": uniform}
-    weights = _softmax(_fused(config["fusion"], scores))  # eq. (3)
-    columns = weights / np.linalg.norm(weights, axis=0)
-    factors = columns if config["aggregate_norm"] == "l2" else weights
-    cells = np.zeros((height * width, top.shape[1]))
-    for n, m in np.ndindex(len(top), len(cells)):  # eq. (4)
-        if config["mode"] == "interaction":
-            cells[m] += factors[n, m] * top[n]
-        elif n % len(cells) == m:
-            cells[m] += factors[n, 0] * top[n]
-    return {
-        "logits": _vector(cells.reshape(height, width, -1)) @ kernel + bias,
-        "spatial_attention": weights.mean(1).reshape(time, height, width),
-        "interaction": _interaction(config["interaction_reduction"], top, columns),
-        "pyramid": _pyramid(config["pyramid_form"], time, scores, weights, columns),
-    }
+    return outputs(model, video.shape[:3], scores, top)
 
 
 def _reference(model, features):
