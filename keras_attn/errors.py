@@ -23,6 +23,8 @@ class DataError(UserError):
 
 _INSTALL = {
     "cv2": "pip install opencv-contrib-python-headless (any OpenCV wheel serves, one only)",
+    "sklearn": 'pip install "keras_attn[trajectories]"',
+    "skimage": 'pip install "keras_attn[trajectories]"',
     "safetensors.numpy": "pip install safetensors",
     "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
 }

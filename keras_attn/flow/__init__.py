@@ -1,0 +1,68 @@
+"""Optical flow between frames: our TV-L1 on any backend, and OpenCV's methods beside it."""
+
+import numpy as np
+
+METHODS = ("tvl1", "dis", "farneback", "tvl1_opencv")
+
+_GREY = np.array([0.299, 0.587, 0.114], "float32")
+
+
+def settings(method):
+    """What `estimate` uses for `method`, as a new dictionary of plain values."""
+    _check_method(method)
+    if method == "tvl1":
+        from keras_attn.flow.tvl1 import SETTINGS
+
+        return dict(SETTINGS)
+    from keras_attn.flow.classical import SETTINGS
+
+    return dict(SETTINGS[method])
+
+
+def estimate(first, second, method="tvl1") -> np.ndarray:
+    """Motion from each frame of `first` to the frame of `second` at its place.
+
+    Shapes: two of `(B, H, W)` or `(B, H, W, 3)`, uint8 or floats from 0 to 255, RGB, to float32
+    `(B, H, W, 2)`: x, then y, in pixels. A pair of constant frames has zero flow.
+
+    Raises `ValueError` for an unknown method, another rank, two shapes, and values that are not
+    finite; `UserError` when OpenCV is needed and not installed.
+    """
+    _check_method(method)
+    first, second = np.asarray(first), np.asarray(second)
+    _check_frames(first, second)
+    if method == "tvl1":
+        from keras_attn.flow.tvl1 import estimate_tvl1
+
+        return estimate_tvl1(first, second)
+    from keras_attn.flow.classical import opencv_flow
+
+    return opencv_flow(_grey_bytes(first), _grey_bytes(second), method)
+
+
+def _check_method(method):
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+
+
+def _check_frames(first, second):
+    for name, frames in (("first", first), ("second", second)):
+        grey = frames.ndim == 3
+        if not (grey or (frames.ndim == 4 and frames.shape[-1] == 3)):
+            raise ValueError(f"{name} must be (B, H, W) or (B, H, W, 3), got {frames.shape}")
+        if 0 in frames.shape[1:]:
+            raise ValueError(f"{name} must have pixels, got {frames.shape}")
+        if not np.isfinite(frames).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinite pixels")
+    if first.shape != second.shape:
+        raise ValueError(
+            f"first and second must have one shape, got {first.shape} and {second.shape}; "
+            "resize the frames before"
+        )
+
+
+def _grey_bytes(frames):
+    """What OpenCV takes: `(B, H, W)`, uint8."""
+    if frames.ndim == 4:
+        frames = frames.astype("float32") @ _GREY
+    return np.clip(np.rint(frames), 0, 255).astype("uint8")

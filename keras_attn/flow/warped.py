@@ -1,0 +1,166 @@
+"""Warped flow: the motion that is left when the camera's own is taken away by a homography.
+
+    first, second -> flow -> matches: SIFT in both frames, corners of the first moved by the flow
+    -> RANSAC -> homography -> second, as if the camera stood still -> flow again
+
+Wang and Schmid, "Action Recognition with Improved Trajectories", ICCV 2013, and the warped flow of
+Wang et al., "Temporal Segment Networks", ECCV 2016, which does the same.
+Differs from their code: SIFT stands for SURF, which OpenCV's wheels do not have, on frames of half
+the size, which SIFT doubles again for its first octave; no person is masked out; and where no
+homography is accepted, the border of the second frame is kept: it would be an edge if the light
+changed.
+"""
+
+import numpy as np
+
+from keras_attn.errors import require
+from keras_attn.flow import estimate
+
+# Of the reference code, all of them; pixels where it says nothing else.
+SETTINGS = {
+    "features": "sift",
+    "window": 25,
+    "corners": 1000,
+    "corner_quality": 0.001,
+    "corner_distance": 3,
+    "matches_above": 50,
+    "inliers_above": 25,
+    "inlier_distance": 1.0,
+    "border": 5,
+}
+# Ours: half OpenCV's own threshold, since video blurred by compression has few strong points.
+_SIFT = {"nfeatures": 500, "contrastThreshold": 0.02, "enable_precise_upscale": True}
+_PURPOSE = "compensating camera motion"
+
+
+def camera_motion(first, second, flow) -> np.ndarray:
+    """The homography that takes points of `first` to where the camera's motion puts them.
+
+    Shapes: two of `(H, W)` or `(H, W, 3)`, 0 to 255, RGB, and their flow `(H, W, 2)`, to `(3, 3)`
+    float64. The identity where there are too few matches, or too few that agree. The same arguments
+    give the same answer. Raises `ValueError` for shapes that do not fit, `UserError` without
+    OpenCV.
+    """
+    first, second, flow = np.asarray(first), np.asarray(second), np.asarray(flow)
+    return camera_motions(first[None], second[None], flow[None])[0]
+
+
+def camera_motions(first, second, flow) -> np.ndarray:
+    """`camera_motion` of each pair: `(B, H, W[, 3])` twice and `(B, H, W, 2)` -> `(B, 3, 3)`.
+
+    Faster where each frame of `second` is the next one of `first`, as in a video: the features of a
+    frame are then found once.
+    """
+    first, second, flow = _grey(first), _grey(second), np.asarray(flow)
+    if first.shape != second.shape or flow.shape != (*first.shape, 2):
+        raise ValueError(
+            "first, second and flow must be (B, H, W[, 3]) twice and (B, H, W, 2), got grey "
+            f"frames {first.shape} and {second.shape}, and flow {flow.shape}"
+        )
+    if not np.isfinite(flow).all():
+        raise ValueError("flow must be finite, got NaN or infinite values")
+    homographies = np.empty((len(first), 3, 3))
+    after = None
+    for number, (before, next_frame) in enumerate(zip(first, second, strict=True)):
+        follows = number and np.array_equal(before, second[number - 1])
+        features = after if follows else _features(before)
+        after = _features(next_frame)
+        pairs = [_matches(features, after), _moved_corners(before, flow[number])]
+        start, end = (np.concatenate(points) for points in zip(*pairs, strict=True))
+        homographies[number] = _homography(start, end)
+    return homographies
+
+
+def compensate(first, second, homography) -> np.ndarray:
+    """`second` as if the camera had not moved since `first`.
+
+    Shapes: two of `(H, W)` or `(H, W, 3)`, uint8, and `(3, 3)`, to the frames' shape. A pixel that
+    would come from near or beyond the border of `second` is that of `first`. The identity, which
+    says that no motion was found, leaves `second` as it is.
+    """
+    if np.array_equal(homography, np.eye(3)):
+        return second
+    cv2 = require("cv2", _PURPOSE)
+    height, width = first.shape[:2]
+    border = SETTINGS["border"]
+    inside = np.zeros((height, width), "uint8")
+    inside[border : height - border, border : width - border] = 1
+
+    def still(picture, interpolation):
+        flags = interpolation | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(picture, homography, (width, height), flags=flags)
+
+    known = still(inside, cv2.INTER_NEAREST).astype(bool)
+    known = known.reshape(known.shape + (1,) * (first.ndim - 2))
+    return np.where(known, still(second, cv2.INTER_LINEAR), first)
+
+
+def warped_flow(first, second, method: str = "tvl1") -> np.ndarray:
+    """Flow between frames of which the second is freed from the camera's motion.
+
+    Shapes: as `flow.estimate`, two of `(B, H, W[, 3])` to float32 `(B, H, W, 2)`. Frames of another
+    type than uint8 are rounded. Raises what `flow.estimate` raises.
+    """
+    flow = estimate(first, second, method)
+    first, second = _grey(first), _grey(second)
+    still = np.empty_like(second)
+    for number, homography in enumerate(camera_motions(first, second, flow)):
+        still[number] = compensate(first[number], second[number], homography)
+    return estimate(first, still, method)
+
+
+def _grey(frames):
+    """`(B, H, W[, 3])` in 0 to 255 -> `(B, H, W)` uint8."""
+    frames = np.asarray(frames)
+    if frames.ndim == 4:
+        frames = frames.astype("float32") @ np.array([0.299, 0.587, 0.114], "float32")
+    return np.clip(np.rint(frames), 0, 255).astype("uint8")
+
+
+def _features(frame):
+    """Places `(n, 2)`, x then y, and SIFT descriptors `(n, 128)`, of a grey frame."""
+    cv2 = require("cv2", _PURPOSE)
+    height, width = frame.shape
+    half = (max(1, width // 2), max(1, height // 2))
+    points, descriptors = cv2.SIFT_create(**_SIFT).detectAndCompute(
+        cv2.resize(frame, half, interpolation=cv2.INTER_AREA), None
+    )
+    if descriptors is None:
+        return np.zeros((0, 2), "float32"), np.zeros((0, 128), "float32")
+    scale = np.array([width / half[0], height / half[1]])
+    places = (cv2.KeyPoint_convert(points) + 0.5) * scale - 0.5  # pixels are counted at the middle
+    return places.astype("float32"), descriptors
+
+
+def _matches(before, after):
+    """Each feature after with the most similar one before that is near it: two `(n, 2)`."""
+    (start, start_features), (end, end_features) = before, after
+    if not len(start) or not len(end):
+        return start[:0], end[:0]
+    near = (np.abs(end[:, None] - start[None]) < SETTINGS["window"]).all(-1)
+    # The squared distance, less what is the same for all of a row.
+    distances = np.sum(start_features**2, axis=1) - 2 * end_features @ start_features.T
+    best = np.where(near, distances, np.inf).argmin(axis=1)
+    found = near.any(axis=1)
+    return start[best[found]], end[found]
+
+
+def _moved_corners(frame, flow):
+    """Shi-Tomasi corners of a grey frame and where the flow takes them: two `(n, 2)`."""
+    cv2 = require("cv2", _PURPOSE)
+    limits = (SETTINGS[key] for key in ("corners", "corner_quality", "corner_distance"))
+    corners = cv2.goodFeaturesToTrack(frame, *limits)
+    corners = np.zeros((0, 2), "float32") if corners is None else corners.reshape(-1, 2)
+    columns, rows = corners.astype(int).T
+    return corners, (corners + flow[rows, columns]).astype("float32")
+
+
+def _homography(start, end):
+    """The homography of most matches; OpenCV's RANSAC draws from a generator of a fixed seed."""
+    cv2 = require("cv2", _PURPOSE)
+    if len(start) <= SETTINGS["matches_above"]:
+        return np.eye(3)
+    found, agree = cv2.findHomography(start, end, cv2.RANSAC, SETTINGS["inlier_distance"])
+    if found is None or not np.isfinite(found).all():
+        return np.eye(3)
+    return found if np.count_nonzero(agree) > SETTINGS["inliers_above"] else np.eye(3)
