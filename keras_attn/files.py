@@ -97,6 +97,15 @@ def locked(folder, refusal: str = ""):
         os.close(handle)
 
 
+@contextlib.contextmanager
+def alone(folder, refusal: str):
+    """`locked` with a refusal, and what killed processes left in `folder` removed at once."""
+    with locked(folder, refusal) as held:
+        if held:
+            remove_leftovers(folder)
+        yield
+
+
 def flush(path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)

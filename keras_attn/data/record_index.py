@@ -50,15 +50,20 @@ def read_provenance(data) -> dict:
 
 def check_contents(data, records: list[Record]) -> None:
     """`DataError` that names the records whose content is not the one written; reads all of it."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        found = pool.map(sha256, [record.path for record in records])
-        pairs = zip(records, found, strict=True)
-        bad = [record for record, digest in pairs if digest != record.sha256]
+    bad = damaged(records)
     if bad:
         raise DataError(
             f"{bad[0].path}: the record of {bad[0].id} is damaged, as are {len(bad) - 1} more of "
             f"{len(records)}. {remedy(data)} (what is complete is kept)"
         )
+
+
+def damaged(records) -> list:
+    """Those whose file, at `path`, has not the content of their `sha256`; reads all of it."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        found = pool.map(sha256, [record.path for record in records])
+        pairs = zip(records, found, strict=True)
+        return [record for record, digest in pairs if digest != record.sha256]
 
 
 def read_index(data) -> list[Record]:
@@ -70,11 +75,8 @@ def read_index(data) -> list[Record]:
     data = Path(data)
     rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
     classes = tables.read_classes(data)
-    path = data / "records" / "index.csv"
-    table = tables.read_table(path, COLUMNS, index_remedy(data))
-    tables.unique(path, table)
-    entries = {entry["id"]: entry for _, entry in table}
-    bad = [key for key, row in rows.items() if not _fits(data, row, entries.get(key))]
+    entries = read_entries(data)
+    bad = [key for key, row in rows.items() if not fits(data, row, entries.get(key))]
     if bad:
         raise DataError(
             f"{data / 'records'}: the records of {len(bad)} of {len(rows)} usable videos are "
@@ -87,7 +89,16 @@ def read_index(data) -> list[Record]:
     return [_record(data, rows[key], entries[key], classes) for key in rows]
 
 
-def _fits(data, row, entry):
+def read_entries(data) -> dict[str, dict]:
+    """The rows of the index by the id of their video; `DataError` for a damaged one."""
+    path = Path(data) / "records" / "index.csv"
+    table = tables.read_table(path, COLUMNS, index_remedy(data))
+    tables.unique(path, table)
+    return {entry["id"]: entry for _, entry in table}
+
+
+def fits(data: Path, row: tables.Row, entry: dict | None) -> bool:
+    """Whether a row of the index is of the video as it was scanned, and its file as long."""
     if entry is None or entry["source"] != row.sha256 or entry["frames"] != str(row.frames):
         return False
     path = data / "records" / entry["file"]

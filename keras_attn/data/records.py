@@ -20,15 +20,7 @@ from keras_attn.data.pool import Pool
 from keras_attn.data.record_index import COLUMNS, index_remedy, read_index, read_provenance
 from keras_attn.data.tables import Row
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.files import (
-    leftovers,
-    locked,
-    read_json,
-    remove_leftovers,
-    sha256,
-    write_atomic,
-    write_json,
-)
+from keras_attn.files import alone, leftovers, read_json, sha256, write_atomic, write_json
 
 __all__ = ["PrepareSummary", "prepare", "read_index", "read_provenance"]
 
@@ -94,17 +86,9 @@ def prepare(
     with Pool(workers, int(memory_gib * 2**30), seconds) as pool:
         settings = {"short_side": short_side, "quality": quality, "decoder": pool.decoder}
         _claim(data, settings)
-        with _alone(data / "records"):
+        folder = data / "records"
+        with alone(folder, f"{folder}: another process prepares it; wait for it, or stop it"):
             return _fill(_Store(data, rows, settings, labels), pool, progress)
-
-
-@contextlib.contextmanager
-def _alone(folder):
-    """Keep other processes from writing to `folder`, and remove what killed ones left there."""
-    with locked(folder, f"{folder}: another process prepares it; wait for it, or stop it") as held:
-        if held:
-            remove_leftovers(folder)
-        yield
 
 
 def _fill(store, pool, progress):
@@ -257,17 +241,6 @@ class _Store:
 
 def _serialize(row, answer, labels, settings):
     """The video as a `tf.train.SequenceExample`, under the keys of TensorFlow's Model Garden."""
-    import tensorflow as tf
-
-    def feature(value):
-        if isinstance(value, float):
-            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        if isinstance(value, str):
-            value = value.encode()
-        if isinstance(value, bytes):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-
     context = {
         "clip/label/index": labels,
         "video/id": row.id,
@@ -279,9 +252,28 @@ def _serialize(row, answer, labels, settings):
         "short_side": [settings["short_side"]],
         "quality": [settings["quality"]],
     }
-    frames = tf.train.FeatureList(feature=[feature(part) for part in answer.parts])
+    return sequence_example(context, {"image/encoded": answer.parts})
+
+
+def sequence_example(context: dict, lists: dict) -> bytes:
+    """A serialised `tf.train.SequenceExample`; its `lists` hold strings of bytes."""
+    import tensorflow as tf
+
+    def feature(value):
+        if isinstance(value, float):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        if isinstance(value, str):
+            value = value.encode()
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+
+    made = {
+        key: tf.train.FeatureList(feature=[feature(part) for part in parts])
+        for key, parts in lists.items()
+    }
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature={key: feature(value) for key, value in context.items()}),
-        feature_lists=tf.train.FeatureLists(feature_list={"image/encoded": frames}),
+        feature_lists=tf.train.FeatureLists(feature_list=made),
     )
     return example.SerializeToString(deterministic=True)
