@@ -21,6 +21,7 @@ from keras_attn.backbones import BACKBONES, build_backbone
 from keras_attn.data import pipeline, records, sampling, tables
 from keras_attn.data.audit import scan
 from keras_attn.data.records import prepare
+from keras_attn.data.streams import RGB
 from keras_attn.errors import UsageError, UserError
 from keras_attn.extraction import maps
 from keras_attn.files import write_atomic
@@ -157,13 +158,13 @@ def _prepare(bench):
 
 def _features(bench):
     some = bench.rows[:2]
-    paths = [bench.records[row.id].path for row in some]
+    videos = [_video(bench.records[row.id]) for row in some]
     model = build_backbone(bench.backbone, size=bench.size, weights=bench.weights)
     distributed = plain_ways.time_distributed(model, frames=16, size=bench.size)
 
     def ours():
-        for path in paths:
-            for _ in maps(model, path, bench.size, batch_size=32):
+        for video in videos:
+            for _ in maps(model, video, bench.size, RGB, batch_size=32):
                 pass
 
     def plain():
@@ -184,15 +185,14 @@ def _features(bench):
     )
 
 
+def _video(record):
+    return pipeline.Video(record.id, record.path, record.frames, record.label)
+
+
 def _reading(bench):
     windows = sampling.Windows(frames=16, stride=16)
-    index = pipeline.clip_index(
-        [
-            pipeline.Video(r.id, str(r.path), r.frames, r.label)
-            for r in records.read_index(bench.prepared)
-        ],
-        windows,
-    )
+    videos = [_video(record) for record in records.read_index(bench.prepared)]
+    index = pipeline.clip_index(videos, windows)
     paths = {record.path: row.path for row, record in _pairs(bench)}
     clips = [
         (paths[p], s) for p, s in zip(index.paths.tolist(), index.starts.tolist(), strict=True)

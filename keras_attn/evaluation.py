@@ -13,9 +13,9 @@ from keras_attn.data import pipeline, records, tables
 from keras_attn.data.source import Source, open_source
 from keras_attn.errors import DataError, UsageError, require
 from keras_attn.files import write_json
-from keras_attn.recognition import load_recognizer
+from keras_attn.loading import load_recognizer
 from keras_attn.report import Example, Report, report_dict, write_report
-from keras_attn.scores import Scores, write_scores
+from keras_attn.scores import Scores, log_probabilities, write_scores
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def evaluate(run, *, data=None, part: str = "test", examples: int = 4, progress=
         answers.append(_answer(recognizer, source, video)["clip_probabilities"][0].numpy())
         if progress:
             progress(done + 1, len(videos), video.id)
-    scores = _scores(run.classes, videos, answers)
+    scores = _scores(run, part, videos, answers)
     groups = {row.id: row.group for row in tables.read_manifest(source.data)}
     grouped = [groups[video.id] or video.id for video in videos]
     summary = metrics.summarise(scores, grouped if any(groups.values()) else None)
@@ -116,20 +116,32 @@ def _answer(recognizer, source: Source, video):
     if source.feature_shape:
         features = np.load(video.path, allow_pickle=False)
         return recognizer.answer_features(features[None].astype("float32"))
-    return recognizer.answer_jpegs(pipeline.encoded_frames(tf.io.read_file(video.path))[None])
+    jpegs = pipeline.encoded_frames(tf.io.read_file(video.path))
+    if not source.stream.reads_flow:
+        return recognizer.answer_jpegs(jpegs[None])
+    planes = pipeline.decoded_planes(pipeline.encoded_planes(tf.io.read_file(video.flow)))
+    if source.stream.reads_frames:
+        frames = pipeline.decoded_frames(jpegs)
+    else:
+        frames = tf.zeros((len(jpegs), 1, 1, 3), tf.uint8)  # only their number matters
+    return recognizer.answer_planes(frames[None], planes[None])
 
 
-def _scores(classes, videos, answers) -> Scores:
+def _scores(run, part, videos, answers) -> Scores:
     ids = [video.id for video in videos]
     video_of_clip = np.repeat(np.arange(len(videos)), [len(clips) for clips in answers])
     together = metrics.video_scores(np.concatenate(answers), video_of_clip, ids)
     return Scores(
         ids=ids,
         labels=np.array([video.label for video in videos]),
-        class_names=classes,
+        class_names=run.classes,
         probabilities=together.probabilities,
+        logits=np.stack([log_probabilities(clips).mean(0) for clips in answers]),
         votes=together.votes,
         predicted=together.predicted,
+        model=run.recipe.model,
+        input=run.recipe.input,
+        part=part,
     )
 
 

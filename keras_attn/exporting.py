@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn import runs
+from keras_attn.data.streams import flow_name
 from keras_attn.errors import UserError
 from keras_attn.files import flush, locked, write_atomic, write_json
-from keras_attn.recognition import Recognizer, load_recognizer
+from keras_attn.loading import fusion_weights, load_fused
 from keras_attn.verification import (
     Verification,
     answered,
@@ -27,8 +28,12 @@ SCORES = ("probabilities", "logits", "votes")
 MAPS = ("where", "when", "step_probabilities")
 
 
-def export(run, destination) -> Verification:
+def export(run, destination, *, weights=None) -> Verification:
     """Write `destination/<version>/` from the run folder `run` and return what was verified.
+
+    Several run folders, as of RGB and of flow, become one model that averages their probabilities
+    with `weights`, by default those of the papers for their inputs (`late_fusion`). A model of flow
+    computes it from the frames, by TV-L1; one of another flow cannot be exported.
 
     Signatures, T >= 1 frames of any size, B videos of the same length:
 
@@ -43,13 +48,19 @@ def export(run, destination) -> Verification:
     and verified when it appears; raises `UserError` and leaves nothing when verification fails.
     What killed exports left behind (`.staging-*`, which TF Serving does not look at) is removed.
     """
-    run = runs.open_run(run)
-    recognizer = load_recognizer(run.path)
+    opened = [runs.open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
+    weights = fusion_weights(opened, weights)
+    recognizer = load_fused(opened, weights)
+    _check_flow(opened)
     destination = _model_folder(destination)
     with _staging(destination) as staged:
         _write(recognizer, staged)
-        write_atomic(staged / "assets" / "classes.txt", "\n".join(run.classes) + "\n")
-        training = {"recipe": run.facts["recipe"], "short_side": run.short_side}
+        write_atomic(staged / "assets" / "classes.txt", "\n".join(opened[0].classes) + "\n")
+        training = {
+            "recipes": [run.facts["recipe"] for run in opened],
+            "weights": weights,
+            "short_side": max(run.short_side for run in opened),
+        }
         write_json(staged / "assets" / "training.json", training)
         write_reference(reference_path(staged), _reference(recognizer))
         verification = verify_folder(staged, read_reference(reference_path(staged)))
@@ -60,6 +71,18 @@ def export(run, destination) -> Verification:
             )
         _flush_all(staged)
         return verification.at(_publish(staged, destination))
+
+
+def _check_flow(opened):
+    for run in opened:
+        flow = run.facts["input"].get("flow")
+        if flow and (flow["method"] != "tvl1" or flow["warped"]):
+            name = flow_name(flow["method"], flow["warped"])
+            raise UserError(
+                f"{run.path}: sees flow by {name}, which needs OpenCV and cannot be computed in a "
+                "SavedModel. Train it with input=flow and flow_method=tvl1, or use the run itself "
+                "(keras-attn predict)"
+            )
 
 
 def _model_folder(destination):
@@ -100,11 +123,10 @@ def _flush_all(folder):
         flush(path)
 
 
-def _write(recognizer: Recognizer, folder):
+def _write(recognizer, folder):
     archive = keras.export.ExportArchive()
-    archive.track(recognizer.model)
-    if recognizer.per_frame:
-        archive.track(recognizer.backbone)
+    for model in recognizer.models:
+        archive.track(model)
     for name, (function, spec) in _endpoints(recognizer).items():
         archive.add_endpoint(name, function, [spec])
     logger = tf.get_logger()

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
 from keras_attn.data import pipeline, record_index, tables
 from keras_attn.data.features import FeatureStore, IndexWriter
+from keras_attn.data.sampling import Windows
+from keras_attn.data.source import stream_provenance, stream_videos
+from keras_attn.data.streams import RGB, Stream
 from keras_attn.errors import UsageError
 from keras_attn.files import locked, remove_leftovers, staging
 
@@ -42,10 +46,13 @@ def features(
     endpoint: str | None = None,
     weights: str | None = "imagenet",
     size: int | None = None,
+    stream: Stream = RGB,
     batch_size: int = 32,
     progress=None,
 ) -> FeaturesSummary:
-    """Write what a backbone makes of every frame of every record of `data`, as float16.
+    """Write what a backbone makes of every position of every record of `data`, as float16.
+
+    With the default `stream` these are the frames, otherwise stacked planes of flow, or both.
 
     `endpoint` is where the backbone is cut (`BACKBONES[name].endpoints`; several joined by "+"), by
     default at its last maps. `size` is the input side in pixels, by default the backbone's own;
@@ -67,11 +74,13 @@ def features(
     endpoint = endpoint or entry.endpoint
     keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again
     try:
-        model = build_backbone(backbone, size=size, weights=weights, endpoint=endpoint)
+        model = build_backbone(backbone, size, weights, endpoint, stream.channels)
     except ValueError as error:
         raise UsageError(str(error)) from error
     shape = tuple(model.output_shape[1:])
-    store = FeatureStore(data, backbone, size, endpoint)
+    store = FeatureStore(data, backbone, size, endpoint, stream)
+    made = stream_provenance(data, stream)
+    flow = {"flow": made.pop("flow"), "snippet": stream.snippet} if stream.reads_flow else {}
     store.claim(
         {
             "backbone": backbone,
@@ -82,7 +91,8 @@ def features(
             "weights_sha256": weights_hash(model),
             "preprocessing": entry.preprocessing,
             "geometry": f"whole frame squeezed to {size} x {size}",
-            "records": record_index.read_provenance(data),
+            "records": made,
+            **flow,
         }
     )
     busy = f"{store.folder}: another process makes these features; wait for it, or stop it"
@@ -95,38 +105,34 @@ def features(
 
 
 def _fill(store, model, shape, batch_size, progress):
-    rows = record_index.read_index(store.data)
     kept = store.kept(shape)
-    todo = [row for row in rows if row.id not in kept]
-    record_index.check_contents(store.data, todo)
+    rows = record_index.read_index(store.data)
+    missing = [row.id for row in rows if row.id not in kept]
+    videos = stream_videos(store.data, store.stream, missing)
     sources = {row.id: row.sha256 for row in tables.read_manifest(store.data)}
     with IndexWriter(store, dict(kept)) as index:
-        for number, row in enumerate(rows, 1):
-            if row.id not in kept:
-                pieces = maps(model, row.path, store.size, batch_size)
-                store.write(row.id, pieces, row.frames, shape)
-                index.add(row.id, row.frames, sources[row.id])
+        for number, video in enumerate(videos, 1):
+            if video.id not in kept:
+                pieces = maps(model, video, store.size, store.stream, batch_size)
+                store.write(video.id, pieces, video.frames, shape)
+                index.add(video.id, video.frames, sources[video.id])
             if progress:
-                progress(number, len(rows), row.id)
-    frames = sum(row.frames for row in rows)
-    return FeaturesSummary(store.folder, len(todo), len(rows) - len(todo), frames, shape)
+                progress(number, len(videos), video.id)
+    positions = sum(video.frames for video in videos)
+    return FeaturesSummary(store.folder, len(missing), len(videos) - len(missing), positions, shape)
 
 
-def maps(model, path, size, batch_size):
-    """The maps of a record, `batch_size` frames at a time; the last piece is filled up and cut,
-    because a model is compiled again for each size of a batch."""
-    encoded = pipeline.encoded_frames(tf.io.read_file(str(path)))
+def maps(model, video, size, stream, batch_size):
+    """The maps of all positions of a video, `batch_size` at a time; the last piece is filled up
+    and cut, because a model is compiled again for each size of a batch."""
+    numbers = pipeline.frame_numbers(Windows(batch_size, batch_size), stream.snippet)
+    read = pipeline.read_record(numbers, size, stream=stream)
 
-    def read(jpeg):
-        return pipeline.picture(jpeg, size)
+    def pixels(start):
+        whole = {"path": video.path, "flow": video.flow, "length": video.frames, "start": start}
+        return read(whole | {"seed": 0})["video"]
 
-    dataset = (
-        tf.data.Dataset.from_tensor_slices(encoded)
-        .map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(2)
-    )
-    for pictures in dataset:
-        count = len(pictures)
-        filled = tf.pad(pictures, [(0, batch_size - count), (0, 0), (0, 0), (0, 0)])
-        yield model.predict_on_batch(filled)[:count]
+    starts = np.arange(0, video.frames, batch_size, dtype="int32")
+    dataset = tf.data.Dataset.from_tensor_slices(starts).map(pixels, tf.data.AUTOTUNE).prefetch(2)
+    for start, pictures in zip(starts, dataset, strict=True):
+        yield model.predict_on_batch(pictures)[: video.frames - start]

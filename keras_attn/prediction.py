@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from keras_attn.data import tables
 from keras_attn.data.decode import read_frames
+from keras_attn.data.flow_making import planes_of
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.files import read_json
-from keras_attn.recognition import load_recognizer
+from keras_attn.loading import load_recognizer
 from keras_attn.runs import open_run
 from keras_attn.verification import version_folder
 
@@ -60,7 +61,7 @@ def open_model(path) -> TrainedModel:
         raise UserError(f"{path}: no such folder; give a run folder or a SavedModel")
     if (path / "run.json").exists():
         run = open_run(path)
-        return TrainedModel(run.classes, load_recognizer(path).answer_frames, run.short_side)
+        return TrainedModel(run.classes, _answer(load_recognizer(path)), run.short_side)
     folder = version_folder(path)
     if not (folder / "assets" / "classes.txt").exists():
         raise UserError(f"{folder}: has no assets/classes.txt; it is not of keras-attn export")
@@ -77,6 +78,17 @@ def open_model(path) -> TrainedModel:
         return signature(frames=tf.constant(frames))
 
     return TrainedModel(classes, answer, short_side)
+
+
+def _answer(recognizer):
+    """What answers for frames, also where their flow needs OpenCV."""
+    if recognizer.flow_in_graph:
+        return recognizer.answer_frames
+
+    def answer(frames):
+        return recognizer.answer_planes(frames, planes_of(frames[0], recognizer.flow)[None])
+
+    return answer
 
 
 def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:

@@ -4,35 +4,37 @@
     -> clip probabilities (B, W, K) -> their mean over the clips (Quan et al. 2020, eq. 13) and
     votes (eq. 14-15)
 
-A backbone that sees single frames sees each frame once, however many clips hold it, and none that
-no clip holds:
+A backbone that sees single positions sees each once, however many clips hold it, and none that no
+clip holds:
 
     frames -> squeezed -> backbone -> features (B, N, ...) -> clips -> the rest of the model
 
+A model of optical flow has its positions between two frames, and its flow computed before:
+
+    frames -> squeezed to the size of its flow -> TV-L1 -> planes uint8 (B, T - 1, h, w, 2)
+
 T is any length from 1 on; frames and clips pass in pieces, on which the answer does not depend, so
-that besides the request only the features of its frames are held (InceptionV3: 512 KiB a frame).
+that besides the request only the features of its frames (InceptionV3: 512 KiB each) and its planes
+(170 KiB) are held.
 """
 
-import warnings
-import zipfile
-
-import keras
 import tensorflow as tf
 
-from keras_attn import runs
 from keras_attn.data import pipeline, sampling, transforms
-from keras_attn.errors import UserError
+from keras_attn.flow import codec, tvl1
 from keras_attn.models import swap_input
+from keras_attn.pieces import TIMELINE, in_pieces
 
 FRAMES_AT_ONCE = 32
 CLIPS_AT_ONCE = 8
+PAIRS_AT_ONCE = 4
 
 
 class Recognizer:
     """A trained model as functions of whole videos.
 
-    `model` takes `video`, by `recipe`. Every answer is a dict of float32
-    tensors:
+    `model` takes `video`, by `recipe`; `flow` is how its flow was made (`data.flow_records`), if it
+    sees any. Every answer is a dict of float32 tensors:
 
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
     - `votes (B, K)`: share of the clips that answer each class;
@@ -43,16 +45,17 @@ class Recognizer:
 
     Frames that several clips hold get the mean of what each clip says, and frames that none holds
     what the nearest one got that is held. The `answer_` functions are the `from_` functions as
-    compiled graphs; `answer_features` is there if the backbone sees single frames (`per_frame`).
+    compiled graphs; `answer_features` is there if the backbone sees single positions (`per_frame`).
+    Flow that only OpenCV can make (`flow_in_graph` is False) must be given: `answer_planes`.
     """
 
-    def __init__(self, model, recipe):
-        clips = recipe.clips
+    def __init__(self, model, recipe, flow=None):
+        clips, self.stream, self.flow = recipe.clips, recipe.stream, flow
         self.sampler = sampling.sampler(clips, training=False)
-        self.size, self.snippet, self.frames = clips.size, clips.snippet, clips.in_use
+        self.size, self.frames = clips.size, clips.in_use
         self.per_frame = model.per_frame
         backbone = model.get_config()["backbone"]
-        shape = (self.size, self.size, recipe.channels)
+        shape = (self.size, self.size, self.stream.channels)
         if self.per_frame:
             self.backbone = model.image_network
             shape = self.feature_shape = tuple(self.backbone.output_shape[1:])
@@ -63,19 +66,39 @@ class Recognizer:
         jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
         self.answer_frames = tf.function(self.from_frames, [frames])
         self.answer_jpegs = tf.function(self.from_jpegs, [jpegs])
+        if self.stream.reads_flow:
+            planes = tf.TensorSpec((None, None, *self.flow_size, 2), tf.uint8, "planes")
+            self.answer_planes = tf.function(self.from_planes, [frames, planes])
+
+    @property
+    def models(self):
+        """All that has weights: what an export must track."""
+        return [self.model, self.backbone] if self.per_frame else [self.model]
+
+    @property
+    def flow_size(self):
+        """Height and width of the planes."""
+        return self.flow["height"], self.flow["width"]
+
+    @property
+    def flow_in_graph(self) -> bool:
+        """Whether the model's flow, if it sees any, can be computed from the frames here."""
+        return self.flow is None or (self.flow["method"] == "tvl1" and not self.flow["warped"])
 
     def from_frames(self, frames) -> dict:
         """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
-        return self._answer(frames, lambda some: transforms.squeeze(some, self.size))
+        return self._answer(frames, transforms.squeeze)
 
     def from_jpegs(self, jpegs) -> dict:
         """Answer for `jpegs (B, T)`: each string is one frame as a JPEG file, of any size."""
-        picture = tf.TensorSpec((self.size, self.size, 3), tf.float32)
+        return self._answer(jpegs, _squeezed_jpegs)
 
-        def squeezed(some):
-            return tf.map_fn(self._picture, some, fn_output_signature=picture)
+    def from_planes(self, frames, planes) -> dict:
+        """Answer for `frames` and their flow, `planes (B, T - 1, h, w, 2)` of `flow_size`.
 
-        return self._answer(jpegs, squeezed)
+        For one frame, which does not move, there is one plane.
+        """
+        return self._answer(frames, transforms.squeeze, planes)
 
     def from_features(self, features) -> dict:
         """Answer for `features (B, T, ...)` of this model's backbone."""
@@ -90,16 +113,58 @@ class Recognizer:
 
         return self._from_clips(inputs, tf.shape(features)[0], tf.size(places))
 
-    def _answer(self, images, squeezed):
-        """Answer for `images (B, T, ...)`; `squeezed` makes pixels `(N, size, size, 3)` of N."""
-        batch, length = tf.unstack(tf.shape(images)[:2])
+    def _answer(self, images, squeezed, planes=None):
+        """Answer for `images (B, T, ...)`; `squeezed(some, size)` makes pixels of N of them."""
+        batch, frames = tf.unstack(tf.shape(images)[:2])
+        rows = _first_two_joined(images)
+        length = frames
+        if self.stream.reads_flow:
+            length = tf.maximum(frames - 1, 1)
+            if planes is None:
+                planes = self._planes(rows, batch, frames, squeezed)
+            planes = _first_two_joined(planes)
+
+        def pixels(items):  # the positions of all videos are numbered on
+            starts, position = items // length, items % length
+            parts = {}
+            for key, source, count, squeeze, step in (
+                ("video", rows, self.stream.frames, squeezed, frames),
+                ("planes", planes, self.stream.planes, transforms.squeeze, length),
+            ):
+                if count:
+                    numbers = starts[:, None] * step + sampling.snippets(position, length, count)
+                    some = tf.gather(source, tf.reshape(numbers, [-1]))
+                    parts[key] = squeeze(some, (self.size, self.size))
+            return transforms.side_by_side(parts, self.stream)
+
+        answer = self._from_pixels(pixels, batch, length)
+        return self._per_frame(answer, frames) if self.stream.reads_flow else answer
+
+    def _planes(self, rows, batch, frames, squeezed):
+        """The flow of all videos, `(B, T - 1, h, w, 2)` uint8; one frame alone does not move."""
+        length = tf.maximum(frames - 1, 1)
+
+        def planes(items):
+            start, number = items // length * frames, items % length
+            first, second = (
+                squeezed(tf.gather(rows, start + at), self.flow_size)
+                for at in (number, tf.minimum(number + 1, frames - 1))
+            )
+            return codec.to_bytes(tvl1.tvl1(first, second))
+
+        shape = (*self.flow_size, 2)
+        made = in_pieces(planes, tf.range(batch * length), PAIRS_AT_ONCE, shape, tf.uint8)
+        return tf.reshape(made, (batch, length, *shape))
+
+    def _from_pixels(self, pixels, batch, length):
+        """Answer for what `pixels` makes, `(N, size, size, C)`, of positions b * length + t."""
+        videos = tf.range(batch)[:, None] * length
         if self.per_frame:
-            row = _first_two_joined(images)
             held = _times_held(self._positions(length), length) > 0
             numbers = tf.cast(tf.where(held)[:, 0], tf.int32)
             features = in_pieces(
-                lambda some: self._features(squeezed(tf.gather(row, some))),
-                tf.reshape(tf.range(batch)[:, None] * length + numbers, [-1]),
+                lambda some: self._features(pixels(some)),
+                tf.reshape(videos + numbers, [-1]),
                 FRAMES_AT_ONCE,
                 self.feature_shape,
             )
@@ -107,15 +172,21 @@ class Recognizer:
             return self._from_features(features, tf.cumsum(tf.cast(held, tf.int32)) - 1)
 
         def inputs(positions):  # (V, n) -> the clips of all videos
-            numbers = sampling.snippets(positions, length, self.snippet)
-            clips = tf.gather(images, tf.reshape(numbers, [-1]), axis=1)
-            pixels = transforms.stack_snippets(squeezed(_first_two_joined(clips)), self.snippet)
-            return {"video": tf.reshape(pixels, (-1, self.frames, *pixels.shape[1:]))}
+            items = tf.reshape(videos[:, :, None] + positions, [-1])
+            some = pixels(items)
+            return {"video": tf.reshape(some, (-1, self.frames, *some.shape[1:]))}
 
         return self._from_clips(inputs, batch, length)
 
-    def _picture(self, jpeg):
-        return pipeline.picture(jpeg, self.size)
+    @staticmethod
+    def _per_frame(answer, frames):
+        """The answer with one more frame: the last, which no flow follows, has what the one before
+        has."""
+        numbers = tf.range(frames)
+        numbers = tf.minimum(numbers, tf.maximum(frames - 2, 0))
+        timeline = {key: tf.gather(answer[key], numbers, axis=1) for key in TIMELINE}
+        total = tf.reduce_sum(timeline["when"], axis=1, keepdims=True)
+        return answer | timeline | {"when": timeline["when"] / total}
 
     def _features(self, pictures):
         return tf.cast(self.backbone(pictures, training=False), tf.float32)
@@ -195,6 +266,11 @@ class Recognizer:
         }
 
 
+def _squeezed_jpegs(jpegs, size):
+    picture = tf.TensorSpec((*size, 3), tf.float32)
+    return tf.map_fn(lambda jpeg: pipeline.picture(jpeg, *size), jpegs, fn_output_signature=picture)
+
+
 def _first_two_joined(tensor):
     return tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
 
@@ -211,54 +287,3 @@ def _nearest(held, length):
     after = tf.minimum(tf.searchsorted(held, frames), tf.size(held) - 1)
     left, right = tf.gather(held, tf.maximum(after - 1, 0)), tf.gather(held, after)
     return tf.where(tf.abs(frames - left) <= tf.abs(right - frames), left, right)
-
-
-def load_recognizer(path) -> Recognizer:
-    """The recognizer of a finished run; `UserError` when its model is not there or is damaged."""
-    run = runs.open_run(path)
-    if not run.finished():
-        raise UserError(
-            f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
-        )
-    model = _load_model(run.model)
-    return Recognizer(model, run.recipe)
-
-
-def _load_model(path):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its arguments, which were told when it was trained
-            # Keras only warns when it leaves layers with random weights.
-            warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
-            return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError, UserWarning, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of "
-            "another version of keras_attn. Remove it and write it again with: "
-            "keras-attn train --resume"
-        ) from error
-
-
-def in_pieces(function, inputs, size: int, shapes):
-    """`function(inputs)`, computed for at most `size` rows of axis 0 at a time.
-
-    `shapes` is the shape of one row of what it returns, or a list of them for a tuple of tensors.
-    The pieces are equally long, and the last one repeats the last row where it is short.
-    """
-    count = tf.shape(inputs)[0]
-    pieces = -(-count // size)
-    size = -(-count // pieces)
-    rows = tf.reshape(tf.minimum(tf.range(pieces * size), count - 1), (pieces, size))
-    several = isinstance(shapes, list)
-    specs = tuple(tf.TensorSpec((None, *s), tf.float32) for s in (shapes if several else [shapes]))
-    outputs = tf.map_fn(
-        lambda some: function(tf.gather(inputs, some)),
-        rows,
-        fn_output_signature=specs if several else specs[0],
-        parallel_iterations=1,  # one after the other: that is what bounds the memory
-    )
-
-    def joined(output):
-        return tf.reshape(output, tf.concat([[-1], tf.shape(output)[2:]], 0))[:count]
-
-    return tuple(joined(output) for output in outputs) if several else joined(outputs)

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.errors import UserError
-from keras_attn.files import staging
+from keras_attn.files import read_json, staging
+from keras_attn.runs import open_run
 from keras_attn.verification_process import read_request
 
 TOLERANCE = 1e-5
@@ -64,9 +65,15 @@ def verify(saved_model, *, run=None) -> Verification:
     reference = read_reference(reference_path(folder))
     if run is None:
         return verify_folder(folder, reference)
-    from keras_attn.recognition import load_recognizer
+    from keras_attn.loading import load_fused
 
-    recognizer = load_recognizer(run)
+    runs = [open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
+    weights = read_json(folder / "assets" / "training.json")["weights"]
+    if len(weights) != len(runs):
+        raise UserError(
+            f"{folder}: was exported from {len(weights)} runs, got {len(runs)} to compare it with"
+        )
+    recognizer = load_fused(runs, weights)
     for name, request, _ in reference:
         found = recognizer.feature_shape if recognizer.per_frame else "none"
         if name == "features" and request.shape[2:] != found:

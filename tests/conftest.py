@@ -93,3 +93,14 @@ def tiny_features(tiny_data, tmp_path_factory):
     shutil.copytree(tiny_data, data)
     keras_attn.features(data, "tiny", weights=None, size=32, batch_size=5)
     return data
+
+
+@pytest.fixture(scope="session")
+def tiny_flow(tiny_data, tmp_path_factory):
+    """A copy of `tiny_data` with TV-L1 flow of 48 x 40 pixels, 11 planes a video."""
+    import keras_attn
+
+    data = tmp_path_factory.mktemp("flow") / "data"
+    shutil.copytree(tiny_data, data)
+    keras_attn.extract_flow(data, width=48, height=40)
+    return data

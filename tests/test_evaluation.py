@@ -11,7 +11,7 @@ import pytest
 
 from keras_attn import evaluate, evaluation, files
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.recognition import load_recognizer
+from keras_attn.loading import load_recognizer
 from keras_attn.scores import read_scores
 
 
@@ -37,6 +37,7 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
         test = [row["id"] for row in csv.DictReader(file) if row["part"] == "test"]
     scores = read_scores(run / "evaluation" / "test" / "scores.npz")
     assert sorted(scores.ids) == sorted(test)
+    assert (scores.model, scores.input, scores.part) == ("structured_attention", "rgb", "test")
     assert seen == [(i + 1, len(test), key) for i, key in enumerate(scores.ids)]
 
     # 12 frames in windows of 5 every 3: starts 0, 3, 6, 7.
@@ -48,6 +49,7 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
         clips = evaluation._answer(recognizer, source, video)["clip_probabilities"][0].numpy()
         votes = np.bincount(clips.argmax(1), minlength=4)
         np.testing.assert_allclose(scores.probabilities[i], clips.mean(0), atol=1e-6)
+        np.testing.assert_allclose(scores.logits[i], np.log(clips).mean(0), atol=1e-5)
         assert scores.votes[i].tolist() == votes.tolist()
         mean = clips.mean(0)
         best = max(range(4), key=lambda k, votes=votes, mean=mean: (votes[k], mean[k]))

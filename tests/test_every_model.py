@@ -7,9 +7,9 @@ import pytest
 import keras_attn
 from keras_attn.backbones import build_backbone
 from keras_attn.files import read_json
+from keras_attn.loading import load_recognizer
 from keras_attn.models import MODELS, swap_input
 from keras_attn.recipes import RECIPES, override
-from keras_attn.recognition import load_recognizer
 
 SMALLER = {"epochs": "1", "clips.size": "32", "batch_size": "6"}
 CHANGES = {
@@ -18,6 +18,7 @@ CHANGES = {
     "temporal_attention": {"clips.frames": "5", "clips.stride": "4", "model.units": "8"},
     "where_and_when": {"clips.frames": "4", "model.units": "6"},
     "pyramid_attention": {"clips.frames": "3", "clips.test_frames": "5"},
+    "attention_fusion": {"clips.frames": "3", "clips.test_frames": "5", "clips.snippet": "2"},
 }
 
 
@@ -26,10 +27,11 @@ def recipe(name):
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def run(request, tiny_data, tmp_path_factory):
+def run(request, tmp_path_factory):
     """A finished run of each model, from frames. Tests only read it."""
-    workdir = tmp_path_factory.mktemp(request.param) / "run"
-    return keras_attn.train(recipe(request.param), tiny_data, workdir)
+    workdir, small = tmp_path_factory.mktemp(request.param) / "run", recipe(request.param)
+    data = "tiny_flow" if small.stream.reads_flow else "tiny_data"
+    return keras_attn.train(small, request.getfixturevalue(data), workdir)
 
 
 def test_a_run_is_scored_and_its_log_holds_every_term(run):
@@ -76,14 +78,15 @@ def test_cached_features_and_frames_answer_alike(name, rng):
         changes |= {"clips.snippet": "1", "model.attention_network": "shared"}
     small = override(RECIPES[f"{name}_tiny"], {**SMALLER, **CHANGES[name], **changes})
     size, frames, kind = small.clips.size, small.clips.frames, MODELS[name]
-    backbone = build_backbone("tiny", size, endpoint=small.endpoint)
+    channels = small.stream.channels
+    backbone = build_backbone("tiny", size, endpoint=small.endpoint, channels=channels)
     shape = (frames, *backbone.output_shape[1:])
     arguments = {**kind.input_arguments("tiny", cached=True), **small.arguments}
     cached = kind(4, input_shape=shape, **arguments)
-    from_frames = swap_input(cached, "tiny", (frames, size, size, 3))
+    from_frames = swap_input(cached, "tiny", (frames, size, size, channels))
     backbone.set_weights(from_frames.image_network.get_weights())
-    video = rng.integers(0, 256, (2, frames, size, size, 3), dtype="uint8")
-    features = np.asarray(backbone(video.reshape(-1, size, size, 3))).reshape(2, *shape)
+    video = rng.integers(0, 256, (2, frames, size, size, channels), dtype="uint8")
+    features = np.asarray(backbone(video.reshape(-1, *video.shape[2:]))).reshape(2, *shape)
     answers = [
         model({key: value}, training=False)["logits"]
         for model, key, value in ((cached, "features", features), (from_frames, "video", video))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_attn import export, exporting, runs, verification
 from keras_attn.errors import UserError
 from keras_attn.exporting import MAPS, SCORES, versions
-from keras_attn.recognition import load_recognizer
+from keras_attn.loading import load_recognizer
 
 
 def contents(folder):
@@ -29,7 +29,7 @@ def quick(monkeypatch, tiny_export):
         shutil.copytree(tiny_export / "1", folder)
 
     passed = verification.Verification(tiny_export, {("loader", "signature"): 0.0})
-    monkeypatch.setattr(exporting, "load_recognizer", lambda path: None)
+    monkeypatch.setattr(exporting, "load_fused", lambda opened, weights: None)
     monkeypatch.setattr(exporting, "_write", copy)
     monkeypatch.setattr(exporting, "_reference", lambda recognizer: [])
     monkeypatch.setattr(exporting, "write_reference", lambda path, cases: None)
@@ -157,7 +157,7 @@ LOOP = """
 import shutil, sys
 from keras_attn import exporting, verification
 export, run, destination = sys.argv[1:]
-exporting.load_recognizer = lambda path: None
+exporting.load_fused = lambda opened, weights: None
 exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)
 exporting._reference = lambda recognizer: []
 exporting.write_reference = lambda path, cases: None

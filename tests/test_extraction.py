@@ -12,6 +12,8 @@ from keras_attn import extraction
 from keras_attn.backbones import build_backbone, weights_hash
 from keras_attn.data import pipeline, records, tables
 from keras_attn.data.features import FeatureStore
+from keras_attn.data.source import stream_videos
+from keras_attn.data.streams import RGB
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.files import locked, read_json
 
@@ -42,7 +44,7 @@ def test_features_are_the_backbone_on_each_frame(tiny_features):
     assert [row["id"] for row in index] == [row.id for row in rows]
     for row, entry in list(zip(rows, index, strict=True))[::7]:
         jpegs = pipeline.encoded_frames(tf.io.read_file(row.path))
-        pictures = np.stack([pipeline.picture(jpeg, 32) for jpeg in jpegs])
+        pictures = np.stack([pipeline.picture(jpeg, 32, 32) for jpeg in jpegs])
         found = np.load(folder / entry["file"])
         assert found.shape == (12, *provenance["shape"]) and found.dtype == np.float16
         np.testing.assert_allclose(found, backbone.predict(pictures, verbose=0), atol=5e-3)
@@ -161,6 +163,6 @@ def test_the_last_piece_is_filled_up(data):
             sizes.append(len(pictures))
             return np.asarray(pictures)
 
-    path = records.read_index(data)[0].path
-    pieces = list(extraction.maps(Model(), path, 32, 5))
+    video = stream_videos(data, RGB)[0]
+    pieces = list(extraction.maps(Model(), video, 32, RGB, 5))
     assert sizes == [5, 5, 5] and [len(piece) for piece in pieces] == [5, 5, 2]

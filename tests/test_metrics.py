@@ -1,31 +1,15 @@
-"""Video scores, every number of an evaluation and the score file, each against a plain loop."""
-
-import dataclasses
-import io
+"""Video scores and every number of an evaluation, each against a plain loop."""
 
 import numpy as np
 import pytest
+from score_files import some_scores
 
 from keras_attn import metrics
-from keras_attn.errors import DataError
-from keras_attn.scores import Scores, read_scores, write_scores
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
-
-
-def some_scores(rng, videos=23, classes=6):
-    probabilities = rng.dirichlet(np.ones(classes), videos)
-    return Scores(
-        ids=[f"Ski/é {i}.avi" for i in range(videos)],
-        labels=rng.integers(0, classes - 1, videos),  # the last class does not occur
-        class_names=[f"class {k}" for k in range(classes)],
-        probabilities=probabilities,
-        votes=rng.integers(0, 4, (videos, classes)),
-        predicted=probabilities.argmax(1),
-    )
 
 
 def test_video_scores_equal_a_loop_and_ignore_the_order_of_the_clips(rng):
@@ -174,70 +158,3 @@ def test_summary_gathers_the_parts(rng):
     assert summary.interval[0] <= summary.accuracy <= summary.interval[1]
     assert summary.largest_class_share == max(np.bincount(scores.labels)) / 23
     assert metrics.summarise(some_scores(rng, classes=5)).top_5 is None
-
-
-def test_score_file_round_trip_is_exact_and_repeatable(rng, tmp_path):
-    scores = some_scores(rng)
-    write_scores(tmp_path / "a" / "scores.npz", scores)
-    write_scores(tmp_path / "b.npz", scores)
-    assert (tmp_path / "a" / "scores.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    again = read_scores(tmp_path / "b.npz")
-    assert (again.ids, again.class_names) == (scores.ids, scores.class_names)
-    for name in ("labels", "probabilities", "votes", "predicted"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(scores, name))
-
-
-@pytest.mark.parametrize(
-    ("field", "change", "message"),
-    [
-        ("probabilities", lambda x: x[:, :-1], r"probabilities has shape \(23, 5\)"),
-        ("probabilities", lambda x: x * 1.01, "Ski/.* sum to 1.01"),
-        ("probabilities", lambda x: x * np.nan, "probabilities must hold finite"),
-        ("labels", lambda x: x + 9, "labels must be integers from 0 to 5"),
-        ("predicted", lambda x: x - 9, "predicted must be integers"),
-        ("votes", lambda x: x[:4], "votes has shape"),
-        ("ids", lambda x: [x[0]] * 23, "the same id stands twice"),
-        ("ids", lambda x: [], "holds 0 videos"),
-    ],
-)
-def test_a_faulty_score_file_is_neither_written_nor_read(rng, tmp_path, field, change, message):
-    path = tmp_path / "scores.npz"
-    scores = some_scores(rng)
-    faulty = dataclasses.replace(scores, **{field: change(getattr(scores, field))})
-    with pytest.raises(DataError, match=message):
-        write_scores(path, faulty)
-    assert not path.exists()
-    arrays = {f.name: np.array(getattr(faulty, f.name)) for f in dataclasses.fields(faulty)}
-    np.savez(path, kind="probabilities", **arrays)
-    with pytest.raises(DataError, match=f"scores.npz: .*{message}"):
-        read_scores(path)
-
-
-def test_files_that_are_no_score_files_are_named(rng, tmp_path):
-    path = tmp_path / "scores.npz"
-    with pytest.raises(DataError, match="scores.npz: no such file"):
-        read_scores(path)
-    path.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_scores(path)
-    np.savez(path, kind="probabilities", ids=np.array(["a"]))
-    with pytest.raises(DataError, match="lacks class_names, labels"):
-        read_scores(path)
-    memory = io.BytesIO()
-    np.save(memory, np.eye(2))
-    path.write_bytes(memory.getvalue())
-    with pytest.raises(DataError, match="cannot be read"):
-        read_scores(path)
-    scores = some_scores(rng)
-    write_scores(path, scores)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot be read"):
-        read_scores(path)
-    arrays = {f.name: np.array(getattr(scores, f.name)) for f in dataclasses.fields(scores)}
-    np.savez(path, kind="logits", **arrays)
-    with pytest.raises(DataError, match="holds logits, expected probabilities"):
-        read_scores(path)
-    np.savez(path, kind="probabilities", **arrays | {"ids": np.array(scores.ids, object)})
-    with pytest.raises(DataError, match="cannot be read"):
-        read_scores(path)

@@ -200,17 +200,17 @@ def test_what_cannot_be_overridden_is_named(path, text, message):
 def test_a_recipe_reads_flow_with_its_own_changes(name):
     recipe = RECIPES[name]
     flow = override(recipe, {"input": "flow"})
-    assert flow.input == "flow" and flow.channels == 10
+    assert flow.input == "flow" and flow.stream.channels == 10
     assert flow == override(recipe, {"input": "flow"} | recipe.flow_changes)
     assert override(flow, {"input": "warped_flow"}).clips == flow.clips
-    assert override(recipe, {"clips.snippet": "3", "input": "warped_flow"}).channels == 6
+    assert override(recipe, {"clips.snippet": "3", "input": "warped_flow"}).stream.channels == 6
 
 
 def test_channels_of_each_input():
     clips = Clips(sampling="segments", snippet=4)
     counts = {"rgb": 12, "flow": 8, "warped_flow": 8, "rgb_and_flow": 11}
     for name, count in counts.items():
-        assert Recipe("m", input=name, cached=False, clips=clips).channels == count
+        assert Recipe("m", input=name, cached=False, clips=clips).stream.channels == count
 
 
 def test_frames_of_segments_have_no_step():

@@ -10,8 +10,9 @@ from windows import segment_indices, window_indices, window_starts
 import keras_attn.recognition as recognition
 from keras_attn.data import transforms
 from keras_attn.models import STACNN, StructuredAttentionLSTM, swap_input
+from keras_attn.pieces import in_pieces
 from keras_attn.recipes import Clips, Recipe
-from keras_attn.recognition import Recognizer, in_pieces
+from keras_attn.recognition import Recognizer
 
 FRAMES, STRIDE, SIZE, CLASSES = 4, 3, 16, 3
 CLIPS = Clips(frames=FRAMES, stride=STRIDE, size=SIZE)

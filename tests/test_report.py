@@ -10,7 +10,7 @@ import pytest
 
 from keras_attn import charts, files, metrics
 from keras_attn.report import Example, Report, report_dict, write_report
-from keras_attn.scores import Scores
+from keras_attn.scores import Scores, log_probabilities
 
 EVIL = "<script>alert('x')</script>"
 PICTURE = "data:image/jpeg;base64,AAAA"
@@ -55,8 +55,12 @@ def summary(class_names=(EVIL, "Ski & sail", "Rad fahren", "\udc80odd", "e", "f"
             labels=labels,
             class_names=list(class_names),
             probabilities=probabilities,
+            logits=log_probabilities(probabilities),
             votes=np.ones((videos, classes), int),
             predicted=probabilities.argmax(1),
+            model="sta_cnn",
+            input="rgb",
+            part="test",
         ),
         groups=np.arange(videos) % 12,
     )

@@ -126,10 +126,10 @@ def test_every_cut_of_the_reference_is_found(copy):
     ("per_frame", "found"), [(True, r"\(8, 8, 32\)"), (False, "none; it was exported from another")]
 )
 def test_a_run_of_another_shape_is_refused(tiny_export, tiny_run, monkeypatch, per_frame, found):
-    from keras_attn import recognition
+    from keras_attn import loading
 
     other = types.SimpleNamespace(per_frame=per_frame, feature_shape=(8, 8, 32))
-    monkeypatch.setattr(recognition, "load_recognizer", lambda run: other)
+    monkeypatch.setattr(loading, "load_recognizer", lambda run: other)
     message = rf"takes features \(4, 4, \d+\), but the run .* has {found}"
     with pytest.raises(UserError, match=message):
         verify(tiny_export, run=tiny_run)

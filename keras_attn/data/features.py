@@ -1,6 +1,6 @@
 """Backbone features on disk: one float16 array a video, (n, h, w, C) or (n, D), and its origin.
 
-    DATA/features/<backbone>-<size>-<endpoint>/
+    DATA/features/<backbone>-<size>-<endpoint>/     with flow: ...-<method>-<planes side by side>/
                                     provenance.json      backbone, endpoint, weights, ...
                                     backbone.weights.h5
                                     index.csv            id, file, frames, source
@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_attn.data import catalog, tables
 from keras_attn.data.pipeline import Video
+from keras_attn.data.streams import RGB
 from keras_attn.errors import DataError
 from keras_attn.files import read_json, staging, write_json
 
@@ -25,11 +26,12 @@ _SECONDS_BETWEEN_INDEXES = 5.0
 
 
 class FeatureStore:
-    """The features of one backbone, at one endpoint, for the videos of a data folder."""
+    """The features of one backbone, at one endpoint and of one stream, for a data folder."""
 
-    def __init__(self, data, backbone: str, size: int, endpoint: str):
+    def __init__(self, data, backbone: str, size: int, endpoint: str, stream=RGB):
         self.data, self.backbone, self.size, self.endpoint = Path(data), backbone, size, endpoint
-        self.folder = self.data / "features" / f"{backbone}-{size}-{endpoint}"
+        self.stream = stream
+        self.folder = self.data / "features" / f"{backbone}-{size}-{endpoint}{stream.suffix}"
         self.index_path = self.folder / "index.csv"
         self.provenance_path = self.folder / "provenance.json"
         self.weights_path = self.folder / "backbone.weights.h5"
@@ -41,6 +43,9 @@ class FeatureStore:
         weights = made.get("weights", "imagenet")
         options = [] if weights == "imagenet" else ["--weights", weights]
         command = ["--backbone", self.backbone, "--size", self.size, "--endpoint", self.endpoint]
+        if self.stream.reads_flow:
+            options += ["--input", self.stream.input, "--snippet", self.stream.snippet]
+            options += ["--flow-method", self.stream.flow_method]
         command += options
         return f"Make them with: {tables.command('features', self.data, *command)}"
 
@@ -80,9 +85,10 @@ class FeatureStore:
         return {v.id: rows[v.id] for v in usable if self._fits(v, rows.get(v.id), shape)}
 
     def _fits(self, video, row, shape):
-        if row is None or row["source"] != video.sha256 or row["frames"] != str(video.frames):
+        frames = self.stream.positions(video.frames)
+        if row is None or row["source"] != video.sha256 or row["frames"] != str(frames):
             return False
-        return _shape(self.path(video.id)) == (video.frames, *shape)
+        return _shape(self.path(video.id)) == (frames, *shape)
 
     def write(self, video_id: str, pieces, frames: int, shape: tuple[int, ...]) -> None:
         """Write the arrays of `pieces` one after the other into one file, whole or not at all.

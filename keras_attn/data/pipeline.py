@@ -15,18 +15,25 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.data import sampling, transforms
+from keras_attn.data.streams import RGB
 
-SEQUENCE_FEATURES = {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)}
+_FRAMES = ("image/encoded",)
+_PLANES = ("flow/x", "flow/y")
+_KINDS = ("video", "planes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """A video that is ready to be read: a record, or an array of features."""
+    """A video that is ready to be read: a record, or an array of features.
+
+    `frames` is the number of its positions; where flow is read, `flow` is the path of its planes.
+    """
 
     id: str
     path: str
     frames: int
     label: int
+    flow: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +67,9 @@ def clip_index(videos: list[Video], sampler) -> ClipIndex:
 def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
     """Batches `(inputs, labels)` of one epoch.
 
-    `read` turns an example (`path`, `start`, `length`, `label`, `seed`) into one that also holds
-    `video` or `features`. Without a `seed` the clips come in the order of the index. `skip` batches
-    are left out without being read.
+    `read` turns an example (`path`, `flow`, `start`, `length`, `label`, `seed`) into one that also
+    holds `video` or `features`. Without a `seed` the clips come in the order of the index. `skip`
+    batches are left out without being read.
     """
     count = len(index)
     order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
@@ -72,12 +79,14 @@ def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
         (index.numbers[order], index.starts[order], seeds[order])
     )
     paths = tf.constant([video.path for video in index.videos])
+    flows = tf.constant([video.flow for video in index.videos])
     lengths = tf.constant([video.frames for video in index.videos])
     labels = tf.constant([video.label for video in index.videos])
 
     def example(number, start, seed):
         return {
             "path": paths[number],
+            "flow": flows[number],
             "start": start,
             "length": lengths[number],
             "label": labels[number],
@@ -109,42 +118,79 @@ def frame_numbers(sampler, snippet: int = 1, random: bool = False):
     return numbers
 
 
-def read_record(numbers, size: int, augment=()):
-    """A reader of records: decode only the frames of the clip, augment, squeeze to `size`.
+def read_record(numbers, size: int, augment=(), stream=RGB):
+    """A reader of records: decode only what the clip shows, augment, squeeze to `size`.
 
-    `numbers` is what `frame_numbers` made. Gives `video (n, size, size, 3 * snippet)`: the frames
-    of a snippet lie side by side in the channels.
+    `numbers` is what `frame_numbers` made. Gives `video (n, size, size, channels of the stream)`:
+    what belongs to one position lies side by side in the channels.
     """
 
     def read(example):
-        encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
         chosen = numbers(example)
-        frames = tf.gather(encoded, tf.reshape(chosen, [-1]))
-        example = {**example, "video": tf.map_fn(_decode, frames, fn_output_signature=tf.uint8)}
+        example = {**example, **_pictures(example, chosen, stream)}
         for transform in augment:
             example = transform(example)
-        count, snippet = chosen.shape
-        video = transforms.stack_snippets(transforms.squeeze(example["video"], size), snippet)
-        return {**example, "video": tf.ensure_shape(video, (count, size, size, 3 * snippet))}
+        parts = {key: transforms.squeeze(example[key], size) for key in _KINDS if key in example}
+        video = transforms.side_by_side(parts, stream)
+        shape = (chosen.shape[0], size, size, stream.channels)
+        return {**example, "video": tf.ensure_shape(video, shape)}
 
     return read
 
 
+def _pictures(example, chosen, stream):
+    """What lies at `chosen (n, L)`: `video (N, H, W, 3)` and `planes (N, h, w, 2)`, uint8."""
+    found = {}
+    if stream.reads_frames:
+        encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
+        wanted, places = tf.unique(tf.reshape(chosen[:, : stream.frames], [-1]))
+        found["video"] = tf.gather(decoded_frames(tf.gather(encoded, wanted)), places)
+    if stream.reads_flow:
+        encoded = encoded_planes(tf.io.read_file(example["flow"]), example["flow"])
+        wanted, places = tf.unique(tf.reshape(chosen, [-1]))
+        wanted = [tf.gather(some, wanted) for some in encoded]
+        found["planes"] = tf.gather(decoded_planes(wanted), places)
+    return found
+
+
 def encoded_frames(serialized, path=""):
     """The JPEG strings `(n,)` of a serialised record; the error for a damaged one holds `path`."""
+    return _strings(serialized, path, _FRAMES)[0]
+
+
+def encoded_planes(serialized, path=""):
+    """The JPEG strings of x and of y, `(n - 1,)` each, of a serialised record of flow."""
+    return _strings(serialized, path, _PLANES)
+
+
+def decoded_frames(jpegs):
+    """`(n,)` JPEG strings of one size -> `(n, H, W, 3)` uint8."""
+    return _decoded(jpegs, 3)
+
+
+def decoded_planes(jpegs):
+    """The JPEG strings of x and of y, `(n,)` each -> `(n, h, w, 2)` uint8."""
+    return tf.concat([_decoded(some, 1) for some in jpegs], -1)
+
+
+def _decoded(jpegs, channels):
+    def decode(jpeg):
+        return tf.io.decode_jpeg(jpeg, channels)
+
+    return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+
+
+def _strings(serialized, path, keys):
+    kinds = {key: tf.io.FixedLenSequenceFeature([], tf.string) for key in keys}
     _, sequences = tf.io.parse_single_sequence_example(
-        serialized, sequence_features=SEQUENCE_FEATURES, example_name=path
+        serialized, sequence_features=kinds, example_name=path
     )
-    return sequences["image/encoded"]
+    return [sequences[key] for key in keys]
 
 
-def _decode(encoded):
-    return tf.io.decode_jpeg(encoded, channels=3)
-
-
-def picture(jpeg, size: int):
-    """One frame of a record, squeezed: a JPEG string -> `(size, size, 3)` float32 in 0..255."""
-    return transforms.squeeze(_decode(jpeg)[None], size)[0]
+def picture(jpeg, height: int, width: int):
+    """One frame of a record, squeezed: a JPEG string -> `(height, width, 3)`, 0..255 float32."""
+    return transforms.squeeze(tf.io.decode_jpeg(jpeg, channels=3)[None], (height, width))[0]
 
 
 def read_features(numbers, shape: tuple[int, ...]):

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from keras_attn.data import pipeline, record_index, sampling, tables
 from keras_attn.data.features import FeatureStore
+from keras_attn.data.flow_records import (
+    check_flow_contents,
+    read_flow_index,
+    read_flow_provenance,
+)
 from keras_attn.data.pipeline import ClipIndex, Video
+from keras_attn.data.streams import Stream
 from keras_attn.errors import DataError, UsageError
 from keras_attn.files import sha256
 
@@ -14,14 +20,16 @@ from keras_attn.files import sha256
 class Source:
     """The videos of each part of a data folder, and how their clips are read.
 
-    `feature_shape` (of a frame), `backbone_weights` (a path) and `provenance` are those of the
-    cached features; without them the source reads frames.
+    `stream` is what lies at each position of a video. `feature_shape` (of a position),
+    `backbone_weights` (a path) and `provenance` are those of the cached features; without them the
+    source reads frames or flow.
     """
 
     data: Path
     classes: list[str]
     parts: dict[str, list[Video]]
     clips_settings: object
+    stream: Stream
     fold: int | None
     provenance: dict
     feature_shape: tuple[int, ...] | None = None
@@ -36,7 +44,7 @@ class Source:
         numbers = pipeline.frame_numbers(self._sampler, settings.snippet, random)
         if self.feature_shape:
             return pipeline.read_features(numbers, self.feature_shape)
-        return pipeline.read_record(numbers, settings.size, augment)
+        return pipeline.read_record(numbers, settings.size, augment, self.stream)
 
     @property
     def _sampler(self):
@@ -55,11 +63,11 @@ class Source:
 
 
 def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
-    """Open the data folder `data` for `recipe` (its `input`, `backbone`, `endpoint` and `clips`).
+    """Open `data` for `recipe` (its `cached`, `backbone`, `endpoint`, `stream` and `clips`).
 
     The records of the parts named in `read`, by default all, are held against their SHA-256, at the
     speed of the disk: a wrong bit need not fail later, it can also just be learned from. Raises
-    `DataError` when the split, records or features are missing, damaged, or made otherwise.
+    `DataError` when the split, records, flow or features are missing, damaged, or made otherwise.
     """
     data = Path(data)
     classes = tables.read_classes(data)
@@ -67,7 +75,9 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
     known = {key: label for part in labels.values() for key, label in part.items()}
     shape = weights = None
     if recipe.cached:
-        store = FeatureStore(data, recipe.backbone, recipe.clips.size, recipe.endpoint)
+        store = FeatureStore(
+            data, recipe.backbone, recipe.clips.size, recipe.endpoint, recipe.stream
+        )
         names = {"backbone": recipe.backbone, "endpoint": recipe.endpoint}
         provenance = store.check({**names, "size": recipe.clips.size})
         shape, weights = tuple(provenance["shape"]), store.weights_path
@@ -75,13 +85,42 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
             raise DataError(f"{weights}: missing. {store.remedy}")
         videos = {video.id: video for video in store.videos(known, shape)}
     else:
-        provenance = record_index.read_provenance(data)
-        records = {record.id: record for record in record_index.read_index(data)}
-        wanted = [part for part in labels if read is None or part in read]
-        record_index.check_contents(data, [records[key] for part in wanted for key in labels[part]])
-        videos = {r.id: Video(r.id, r.path, r.frames, r.label) for r in records.values()}
+        wanted = [key for part in labels if read is None or part in read for key in labels[part]]
+        provenance = stream_provenance(data, recipe.stream)
+        videos = {video.id: video for video in stream_videos(data, recipe.stream, wanted)}
     parts = {part: [videos[key] for key in some] for part, some in labels.items()}
-    return Source(data, classes, parts, recipe.clips, fold, provenance, shape, weights)
+    return Source(
+        data, classes, parts, recipe.clips, recipe.stream, fold, provenance, shape, weights
+    )
+
+
+def stream_provenance(data, stream: Stream) -> dict:
+    """How the records were made that a stream reads, and under "flow" how their flow was."""
+    provenance = record_index.read_provenance(data)
+    if stream.reads_flow:
+        provenance = {**provenance, "flow": read_flow_provenance(data, stream.flow_name)}
+    return provenance
+
+
+def stream_videos(data, stream: Stream, check=None) -> list[Video]:
+    """The videos of `data` as a stream reads them, the contents of those in `check` checked.
+
+    `check` holds ids, by default all. Raises `DataError` for what is missing or damaged.
+    """
+    records = record_index.read_index(data)
+    check = {record.id for record in records} if check is None else set(check)
+    if stream.reads_frames:
+        record_index.check_contents(data, [record for record in records if record.id in check])
+    flows = {}
+    if stream.reads_flow:
+        found = read_flow_index(data, stream.flow_name)
+        some = [record for record in found if record.id in check]
+        check_flow_contents(data, stream.flow_name, some)
+        flows = {record.id: record.path for record in found}
+    return [
+        Video(r.id, r.path, stream.positions(r.frames), r.label, flows.get(r.id, ""))
+        for r in records
+    ]
 
 
 def part_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:

@@ -5,9 +5,10 @@ from keras_attn.recipes import (
     sta_cnn,
     structured_attention,
     temporal_attention,
+    two_stream,
     where_and_when,
 )
-from keras_attn.recipes.base import Clips, Recipe
+from keras_attn.recipes.base import Clips, Pretraining, Recipe
 from keras_attn.recipes.changes import check_model, from_dict, override
 
 RECIPES = {
@@ -27,6 +28,11 @@ RECIPES = {
     "pyramid_attention_tsm": pyramid_attention.TSM,
     "pyramid_attention_mobilenet": pyramid_attention.MOBILENET,
     "pyramid_attention_tiny": pyramid_attention.TINY,
+    "attention_fusion": two_stream.ATTENTION_FUSION,
+    "attention_fusion_mobilenet": two_stream.ATTENTION_FUSION_MOBILENET,
+    "attention_fusion_tiny": two_stream.ATTENTION_FUSION_TINY,
+    "motion_reinforcement": two_stream.MOTION_REINFORCEMENT,
+    "motion_reinforcement_mobilenet": two_stream.MOTION_REINFORCEMENT_MOBILENET,
 }
 
-__all__ = ["RECIPES", "Clips", "Recipe", "check_model", "from_dict", "override"]
+__all__ = ["RECIPES", "Clips", "Pretraining", "Recipe", "check_model", "from_dict", "override"]

@@ -5,6 +5,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 
+from keras_attn.data.streams import Stream
 from keras_attn.errors import UsageError
 
 
@@ -80,6 +81,41 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """What the attention network of `sta_cnn` learns first, optical flow, in two stages.
+
+    `truth` is a folder of frames with their true flow, as FlyingChairs has them, seen
+    `truth_epochs` times; then come `clips_epochs` on the flow that `keras-attn flow` estimated for
+    the videos of the training part. Yang et al. name no settings: these are FlowNet's.
+    """
+
+    truth: str | None = None
+    truth_epochs: int = 0
+    clips_epochs: int = 0
+    learning_rate: float = 1e-4
+    batch_size: int = 8
+
+    def __post_init__(self):
+        _check_kinds(self, "pretraining.")
+        _at_least("pretraining.batch_size", self.batch_size, 1)
+        for name in ("truth_epochs", "clips_epochs"):
+            _at_least(f"pretraining.{name}", getattr(self, name), 0)
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(
+                f"pretraining.learning_rate must be above 0 and finite, got {self.learning_rate}"
+            )
+        if (self.truth is None) != (self.truth_epochs == 0):
+            raise UsageError(
+                "pretraining.truth, a folder, and pretraining.truth_epochs need each other, got "
+                f"{self.truth!r} and {self.truth_epochs}"
+            )
+
+    @property
+    def wanted(self) -> bool:
+        return self.truth_epochs + self.clips_epochs > 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A training run.
 
@@ -122,6 +158,7 @@ class Recipe:
     weight_decay: float = 0.0
     multipliers: dict[str, list] = field(default_factory=dict)
     clip_norm: float | None = None
+    pretraining: Pretraining = Pretraining()
     select: typing.Literal["last", "best"] = "last"
     precision: typing.Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     seed: int = 0
@@ -136,6 +173,7 @@ class Recipe:
         if any(type(e) is not int or e < 1 for e in epochs) or sorted(set(epochs)) != epochs:
             raise UsageError(f"decay_epochs must be rising numbers from 1, got {self.decay_epochs}")
         self._check_input()
+        self._check_pretraining()
 
     def _check_rates(self):
         if not 0 <= self.weight_decay < math.inf:
@@ -159,11 +197,30 @@ class Recipe:
         if self.batch_norm != "train" and not self.train_backbone:
             raise UsageError(f"batch_norm={self.batch_norm} needs train_backbone=true")
 
+    def _check_pretraining(self):
+        if not self.pretraining.wanted:
+            return
+        from keras_attn.models.sta_cnn import FLOW_NETWORKS
+
+        name = self.arguments.get("attention_network")
+        if (self.model, self.input, self.cached) != ("sta_cnn", "rgb", False) or (
+            name not in FLOW_NETWORKS
+        ):
+            raise UsageError(
+                "pretraining needs model sta_cnn, input=rgb, cached=false and "
+                f"model.attention_network={' or '.join(FLOW_NETWORKS)}, got {self.model}, "
+                f"{self.input}, cached={str(self.cached).lower()} and {name}"
+            )
+        if self.arguments.get("attention_weights") or self.arguments.get("spatial") == "none":
+            raise UsageError(
+                "pretraining makes the weights of the attention network: it goes with "
+                "model.spatial=location, and without model.attention_weights"
+            )
+
     @property
-    def channels(self) -> int:
-        """Channels of what the model sees at each position: colours, planes x and y, or both."""
-        planes = 2 * self.clips.snippet
-        return {"rgb": 3 * self.clips.snippet, "rgb_and_flow": 3 + planes}.get(self.input, planes)
+    def stream(self) -> Stream:
+        """What the model sees at each position of a video."""
+        return Stream(self.input, self.flow_method, self.clips.snippet)
 
     @property
     def endpoint(self) -> str:

@@ -6,7 +6,9 @@ import json
 import typing
 
 from keras_attn.errors import UsageError
-from keras_attn.recipes.base import Clips, Recipe, alternatives
+from keras_attn.recipes.base import Clips, Pretraining, Recipe, alternatives
+
+_PARTS = {"clips": Clips, "pretraining": Pretraining}
 
 
 def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
@@ -21,9 +23,9 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
         changes = recipe.flow_changes | changes
     values = dataclasses.asdict(recipe)
     kinds = typing.get_type_hints(Recipe)
-    parts = {f"clips.{key}": kind for key, kind in typing.get_type_hints(Clips).items()}
-    whole = ("arguments", "clips", "flow_changes")
-    known = {key: kinds[key] for key in kinds if key not in whole} | parts
+    known = {key: kinds[key] for key in kinds if key not in ("arguments", "flow_changes", *_PARTS)}
+    for part, made in _PARTS.items():
+        known |= {f"{part}.{key}": kind for key, kind in typing.get_type_hints(made).items()}
     for path, text in changes.items():
         name, _, rest = path.partition(".")
         if name == "model" and rest:
@@ -33,7 +35,7 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
                 f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
             )
         elif rest:
-            values["clips"][rest] = _parse(path, text, known[path])
+            values[name][rest] = _parse(path, text, known[path])
         else:
             values[name] = _parse(path, text, known[path])
     return from_dict(values)
@@ -99,7 +101,8 @@ def _read_json(text):
 
 def from_dict(values: dict) -> Recipe:
     """The recipe that `dataclasses.asdict` wrote; `UsageError` for unknown or missing fields."""
-    return _made(Recipe, {**values, "clips": _made(Clips, values.get("clips", {}))})
+    parts = {name: _made(kind, values.get(name, {})) for name, kind in _PARTS.items()}
+    return _made(Recipe, {**values, **parts})
 
 
 def _made(kind, values):

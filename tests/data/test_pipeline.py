@@ -12,6 +12,7 @@ from windows import segment_indices, window_indices, window_starts
 from keras_attn.data import pipeline, sampling, transforms
 from keras_attn.data.pipeline import Video
 from keras_attn.data.sampling import Segments, Windows
+from keras_attn.data.streams import Stream
 
 FRAMES, STRIDE, SIZE, BATCH = 5, 3, 8, 4
 LENGTHS = (1, 4, 5, 6, 13, 14)
@@ -184,7 +185,8 @@ def test_snippets_lie_side_by_side_in_the_channels(videos, random):
     segments, snippet = Segments(3, snippet=2), 2
     index = pipeline.clip_index(videos[0], segments)
     assert len(index) == len(LENGTHS)
-    read = pipeline.read_record(pipeline.frame_numbers(segments, snippet, random), SIZE)
+    numbers = pipeline.frame_numbers(segments, snippet, random)
+    read = pipeline.read_record(numbers, SIZE, stream=Stream(snippet=snippet))
     changed = 0
     for label, clip in flat(epoch(index, read, seed=5)):
         frames = videos[1][label]
