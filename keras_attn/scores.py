@@ -16,20 +16,39 @@ import numpy as np
 from keras_attn import files
 from keras_attn.errors import DataError
 
+INPUTS = ("rgb", "flow", "warped_flow", "rgb_and_flow", "trajectories", "fused")
+PARTS = ("train", "validation", "test")
 _KIND = "probabilities"
+_TEXTS = ("model", "input", "part")
+_LISTS = ("ids", "class_names")
 _SUM_TOLERANCE = 1e-3  # float16 rows of a hundred classes add up this closely
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The content of a score file: one row a video."""
+    """The content of a score file: one row a video.
+
+    `logits` are what a fusion before the softmax adds up: the mean over the clips of a video of the
+    logarithms of its probabilities, which are the model's logits up to a constant for each clip;
+    the decision values of the SVM for trajectories. `model` names the recipe's model, `input` what
+    it saw (one of `INPUTS`) and `part` the part of the data (one of `PARTS`).
+    """
 
     ids: Sequence[str]
     labels: np.ndarray  # (V,)
     class_names: Sequence[str]
     probabilities: np.ndarray  # (V, K)
+    logits: np.ndarray  # (V, K)
     votes: np.ndarray  # (V, K)
     predicted: np.ndarray  # (V,)
+    model: str
+    input: str
+    part: str
+
+
+def log_probabilities(probabilities) -> np.ndarray:
+    """Logits that give these probabilities, in float64; those below 1e-30 count as 1e-30."""
+    return np.log(np.maximum(np.asarray(probabilities, "float64"), 1e-30))
 
 
 def write_scores(path, scores: Scores) -> None:
@@ -39,10 +58,11 @@ def write_scores(path, scores: Scores) -> None:
     np.savez_compressed(
         memory,
         kind=np.array(_KIND),
-        ids=np.array(list(scores.ids), np.str_),
-        class_names=np.array(list(scores.class_names), np.str_),
+        **{name: np.array(getattr(scores, name), np.str_) for name in _TEXTS},
+        **{name: np.array(list(getattr(scores, name)), np.str_) for name in _LISTS},
         labels=np.asarray(scores.labels, "int64"),
         probabilities=np.asarray(scores.probabilities, "float64"),
+        logits=np.asarray(scores.logits, "float64"),
         votes=np.asarray(scores.votes, "int64"),
         predicted=np.asarray(scores.predicted, "int64"),
     )
@@ -56,7 +76,10 @@ def read_scores(path) -> Scores:
         with np.load(io.BytesIO(Path(path).read_bytes())) as file:
             absent = sorted({"kind", *names} - set(file.files))
             if absent:
-                raise DataError(f"{path}: not a score file: it lacks {', '.join(absent)}")
+                raise DataError(
+                    f"{path}: not a score file of this version: it lacks {', '.join(absent)}. "
+                    "Write it again: keras-attn evaluate RUN"
+                )
             if str(file["kind"]) != _KIND:
                 raise DataError(f"{path}: holds {file['kind']!s}, expected {_KIND}")
             arrays = {name: file[name] for name in names}
@@ -64,9 +87,8 @@ def read_scores(path) -> Scores:
         raise DataError(f"{path}: no such file; write one with `keras-attn evaluate`") from None
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as a score file ({error})") from error
-    scores = Scores(
-        **arrays | {name: [str(x) for x in arrays[name]] for name in ("ids", "class_names")}
-    )
+    arrays |= {name: [str(x) for x in np.ravel(arrays[name])] for name in _LISTS}
+    scores = Scores(**arrays | {name: str(arrays[name]) for name in _TEXTS})
     check_scores(scores, path)
     return scores
 
@@ -77,7 +99,7 @@ def check_scores(scores: Scores, path) -> None:
     if not videos or not classes:
         raise DataError(f"{path}: holds {videos} videos of {classes} classes, expected some")
     shapes = {"labels": (videos,), "predicted": (videos,)}
-    shapes |= {"probabilities": (videos, classes), "votes": (videos, classes)}
+    shapes |= dict.fromkeys(("probabilities", "logits", "votes"), (videos, classes))
     for name, shape in shapes.items():
         values = np.asarray(getattr(scores, name))
         if values.shape != shape:
@@ -88,6 +110,12 @@ def check_scores(scores: Scores, path) -> None:
 
 
 def _check_values(scores, classes, path):
+    if not scores.model:
+        raise DataError(f"{path}: model is empty, expected the name of a model")
+    for name, known in (("input", INPUTS), ("part", PARTS)):
+        if getattr(scores, name) not in known:
+            expected = ", ".join(known)
+            raise DataError(f"{path}: {name} is {getattr(scores, name)!r}, expected {expected}")
     for name in ("labels", "predicted"):
         values = np.asarray(getattr(scores, name))
         if values.dtype.kind == "f" or values.min() < 0 or values.max() >= classes:
