@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_attn import runs
+from keras_attn import pretraining, runs
 from keras_attn.backbones import BACKBONES, weights_hash
 from keras_attn.batch_norm import set_batch_norm
 from keras_attn.data.source import open_source
@@ -48,9 +48,14 @@ def train(
         return run
     with _precision(recipe):
         model = _build(recipe, source)
+    stages = pretraining.open_stages(recipe, source, run.path)
     runs.begin(run)
     with locked(run.path, f"{run.path}: another process trains here; wait for it, or stop it"):
         remove_leftovers(run.path)
+        if recipe.pretraining.wanted and not run.checkpoint.exists():
+            with _precision(recipe):
+                pretraining.pretrain(recipe, stages, run.path, progress)
+            pretraining.load_attention(model, recipe, run.path)
         loop = TrainingLoop(run, recipe, source, model, checkpoint_seconds, progress)
         loop.fit()
         _finish(run, source, model, loop.position)
@@ -184,7 +189,7 @@ def _schedule(recipe, steps):
 
 def _model(recipe, source):
     clips, kind = recipe.clips, MODELS[recipe.model]
-    shape = source.feature_shape or (clips.size, clips.size, recipe.channels)
+    shape = source.feature_shape or (clips.size, clips.size, recipe.stream.channels)
     shape = (clips.frames, *shape)
     try:
         model = kind(
@@ -210,7 +215,7 @@ def _check_clips(recipe, model):
         model.check_frames(clips.in_use)
     except ValueError as error:
         raise UsageError(f"clips.test_frames={clips.in_use}: {error}") from error
-    if clips.snippet > 1 and model.image_network.input.shape[-1] != 3:
+    if recipe.input == "rgb" and clips.snippet > 1 and model.image_network.input.shape[-1] != 3:
         raise UsageError(
             f"clips.snippet={clips.snippet}: {recipe.backbone} would take the frames that lie side "
             "by side for optical flow; use clips.snippet=1, or sta_cnn with an attention_network "
@@ -225,12 +230,14 @@ def _finish(run, source, model, position):
         model.load_weights(run.best)
     if recipe.cached:
         size = recipe.clips.size
-        model = swap_input(model, recipe.backbone, (recipe.clips.frames, size, size, 3))
+        shape = (recipe.clips.frames, size, size, recipe.stream.channels)
+        model = swap_input(model, recipe.backbone, shape)
         _fill(model.image_network, source)
     with staging(run.model) as beside:
         model.save(beside)
     results = run.facts | {
         "epochs": position.epoch,
+        "pretraining": pretraining.read_rows(run.path),
         "history": position.history,
         "seconds": round(position.seconds, 1),
         "parameters": model.count_params(),

@@ -1,0 +1,246 @@
+"""The attention network learns flow first: what it learns, what is kept, and what is refused."""
+
+import csv
+import dataclasses
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from flow_files import write_planes, write_truth
+
+from keras_attn import pretraining
+from keras_attn.backbones import flownet_s
+from keras_attn.data import flow_pairs, pipeline, record_index
+from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.models import STACNN, FlowPretraining
+from keras_attn.recipes import RECIPES, Clips, Pretraining, Recipe, from_dict, override
+from keras_attn.training_loop import Progress
+
+RECIPE = Recipe(
+    model="sta_cnn",
+    arguments={"attention_network": "flownet_s", "groups": 1, "test_keep": 2},
+    cached=False,
+    backbone="tiny",
+    backbone_weights=None,
+    clips=Clips(sampling="segments", frames=3, snippet=2, size=64),
+    seed=5,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_flownet():
+    """FlowNetS with eight filters in every layer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for table in ("CONVOLUTIONS", "EXPANSIONS"):
+            small = {
+                name: (*row[:-1], 8) if isinstance(row, tuple) else 8
+                for name, row in getattr(flownet_s, table).items()
+            }
+            patch.setattr(flownet_s, table, small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    return write_truth(tmp_path_factory.mktemp("pairs"), np.random.default_rng(7), 10)
+
+
+@pytest.fixture(scope="module")
+def source(tiny_data, tmp_path_factory):
+    """Videos as a source has them, with flow beside them that a test made up: byte 160."""
+    index = record_index.read_index(tiny_data)
+    still = np.full((11, 32, 32), 160, "uint8")
+    folder = tmp_path_factory.mktemp("flow")
+    records = [write_planes(folder, record, still, still) for record in index]
+    checked = []
+
+    def check(data, name, some):
+        checked.append((name, len(some)))
+
+    fake = SimpleNamespace(read_flow_index=lambda data, name: records, check_flow_contents=check)
+    videos = [pipeline.Video(r.id, r.path, r.frames, r.label) for r in index]
+    parts = {"train": videos[:5], "validation": videos[5:7]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow_pairs, "flow_records", fake)
+        yield SimpleNamespace(data=tiny_data, parts=parts, checked=checked)
+
+
+def recipe(truth, **changes):
+    settings = Pretraining(str(truth), 6, 1, learning_rate=3e-3, batch_size=2)
+    return dataclasses.replace(RECIPE, pretraining=dataclasses.replace(settings, **changes))
+
+
+@pytest.fixture(scope="module")
+def learnt(truth, source, tmp_path_factory):
+    """A finished pre-training: its stages, events, file, and the weights when it was written."""
+    tf.config.experimental.enable_op_determinism()  # as `train` does
+    folder, events, weights = tmp_path_factory.mktemp("run"), [], []
+    save = FlowPretraining.save_attention_network
+
+    def spy(model, path):
+        layers = [model.get_layer(name) for name in flownet_s.CONVOLUTIONS]
+        weights.extend(values for layer in layers for values in layer.get_weights())
+        save(model, path)
+
+    source.checked.clear()
+    stages = pretraining.open_stages(recipe(truth), source, folder)
+    checked = list(source.checked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowPretraining, "save_attention_network", spy)
+        path = pretraining.pretrain(recipe(truth), stages, folder, events.append)
+    return SimpleNamespace(**locals())
+
+
+def test_the_stages_hold_out_what_they_are_judged_by(learnt):
+    # Every fifth of ten pairs; three pairs a video, as many as a clip has segments.
+    found = [(s.name, s.epochs, len(s.learn), len(s.held)) for s in learnt.stages]
+    assert found == [("truth", 6, 8, 2), ("clips", 1, 15, 6)]
+    assert learnt.checked == [("tvl1", 5), ("tvl1", 2)]
+
+
+def test_the_error_on_held_out_pairs_falls(learnt):
+    rows = [event for event in learnt.events if isinstance(event, dict)]
+    epochs = [("truth", i) for i in range(7)] + [("clips", 0), ("clips", 1)]
+    assert [(row["stage"], row["epoch"]) for row in rows] == epochs
+    errors = [row["val_endpoint_error"] for row in rows]
+    assert errors[6] < 0.5 * min(errors[0], rows[0]["val_still_error"])
+    assert errors[8] < errors[7]
+    assert rows[6]["endpoint_error"] < rows[1]["endpoint_error"]
+    assert rows[0]["val_still_error"] == pytest.approx(np.hypot(3, 2))
+    # Byte 160 of 32 pixels is twice that in 64.
+    assert rows[7]["val_still_error"] == pytest.approx(2 * 32.5 * 40 / 255 * 2**0.5, rel=1e-4)
+    steps = [event for event in learnt.events if isinstance(event, Progress)]
+    assert [(event.step, event.steps) for event in steps[:5]] == [(i, 4) for i in (1, 2, 3, 4, 1)]
+    assert steps[3].logs["loss"] == rows[1]["loss"]
+    with open(learnt.folder / "pretraining.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    columns = ["stage", "epoch", "val_endpoint_error", "val_still_error", "endpoint_error", "loss"]
+    assert list(table[0]) == columns and len(table) == 9
+    assert pretraining.read_rows(learnt.folder) == rows
+    assert pretraining.read_rows(learnt.folder.parent) == []
+
+
+def test_the_weights_land_in_the_attention_network(learnt, truth, tmp_path):
+    assert learnt.path == learnt.folder / "attention.weights.h5"
+
+    def network(**arguments):
+        model = STACNN(3, (3, 64, 64, 6), backbone="tiny", **RECIPE.arguments, **arguments)
+        return model, model.get_layer("segments").layer.get_layer("attention_network")
+
+    _, built = network(attention_weights=learnt.path)
+    model, filled = network()
+    pretraining.load_attention(model, recipe(truth), learnt.folder)
+    assert len(learnt.weights) == 20
+    for found in (built, filled):
+        for value, expected in zip(found.get_weights(), learnt.weights, strict=True):
+            np.testing.assert_array_equal(value, expected)
+    (tmp_path / "attention.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="attention.weights.h5' could not be loaded .*workdir"):
+        pretraining.load_attention(model, recipe(truth), tmp_path)
+
+
+def test_what_was_stopped_begins_again_and_what_is_finished_is_kept(learnt, truth, tmp_path):
+    def stop(event):
+        raise KeyboardInterrupt
+
+    other = dataclasses.replace(recipe(truth), seed=6)
+    with pytest.raises(KeyboardInterrupt):
+        pretraining.pretrain(other, learnt.stages, tmp_path, stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["pretraining.csv"]
+    (row,) = pretraining.read_rows(tmp_path)
+    rows = pretraining.read_rows(learnt.folder)
+    assert row["val_endpoint_error"] != rows[0]["val_endpoint_error"]  # another seed
+
+    keras.utils.set_random_seed(99)  # what came before does not matter
+    again = pretraining.pretrain(recipe(truth), learnt.stages, tmp_path)
+    assert pretraining.read_rows(tmp_path) == rows
+    network = flownet_s.contracting(64, 64, last_stride=1)
+    network.load_weights(again)
+    for value, expected in zip(network.get_weights(), learnt.weights, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+    before = again.stat().st_mtime_ns
+    assert pretraining.open_stages(recipe("gone"), None, tmp_path) == ()
+    pretraining.pretrain(recipe(truth), (), tmp_path, pytest.fail)
+    assert again.stat().st_mtime_ns == before
+
+
+def test_without_a_validation_part_videos_are_held_out(source):
+    videos = source.parts["train"]
+    alone = SimpleNamespace(data=source.data, parts={"train": videos})
+    settings = Pretraining(clips_epochs=3)
+    wanted = dataclasses.replace(RECIPE, flow_method="dis", pretraining=settings)
+    source.checked.clear()
+    (stage,) = pretraining.open_stages(wanted, alone, source.data)
+    assert (stage.name, len(stage.learn), len(stage.held)) == ("clips", 12, 3)
+    assert [video.id for video in stage.held.videos] == [videos[4].id]
+    assert source.checked == [("dis", 4), ("dis", 1)]
+    assert pretraining.open_stages(RECIPE, source, source.data) == ()
+
+
+def test_what_cannot_be_read_or_learnt_is_said(tmp_path, monkeypatch):
+    folder = write_truth(tmp_path / "truth", np.random.default_rng(1), 3)
+    wanted = recipe(folder, clips_epochs=0)
+    stages = pretraining.open_stages(wanted, None, tmp_path)
+    broken = folder / "00003_flow.flo"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-4])
+    with pytest.raises(DataError, match="could not be read: .*00003_flow.flo: .*--resume"):
+        pretraining.pretrain(wanted, stages, tmp_path)
+    broken.write_bytes(whole)
+    diverging = {"loss": float("nan"), "endpoint_error": 1.0}
+    monkeypatch.setattr(FlowPretraining, "train_on_batch", lambda *_, **__: diverging)
+    with pytest.raises(UserError, match="became nan in epoch 1 of truth.* lower pretraining.lear"):
+        pretraining.pretrain(wanted, stages, tmp_path)
+    assert not (tmp_path / "attention.weights.h5").exists()
+
+
+# === The recipe ===
+
+
+def test_the_settings_are_overridden_and_read_back():
+    changes = {"pretraining.truth": "chairs", "pretraining.truth_epochs": "20"}
+    changed = override(RECIPE, changes | {"pretraining.learning_rate": "1e-3"})
+    assert changed.pretraining == Pretraining("chairs", 20, learning_rate=1e-3)
+    assert from_dict(dataclasses.asdict(changed)) == changed
+    assert override(RECIPES["sta_cnn"], changes).pretraining.wanted
+    old = dataclasses.asdict(RECIPE)
+    del old["pretraining"]
+    assert from_dict(old) == RECIPE and not RECIPE.pretraining.wanted
+    with pytest.raises(UsageError, match="no field 'pretraining.epochs'; it has .*pretraining.tr"):
+        override(RECIPE, {"pretraining.epochs": "2"})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"truth": "x"}, "need each other, got 'x' and 0"),
+        ({"truth_epochs": "1"}, "need each other, got None and 1"),
+        ({"clips_epochs": "-1"}, "pretraining.clips_epochs must be at least 0, got -1"),
+        ({"clips_epochs": "1.5"}, "pretraining.clips_epochs must be of type int"),
+        ({"batch_size": "0"}, "pretraining.batch_size must be at least 1, got 0"),
+        ({"learning_rate": "0"}, "pretraining.learning_rate must be above 0"),
+    ],
+)
+def test_settings_that_cannot_work(changes, message):
+    with pytest.raises(UsageError, match=message):
+        override(RECIPE, {f"pretraining.{key}": value for key, value in changes.items()})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model.attention_network": "tiny"}, "flownet_s_pooled, got sta_cnn, rgb, .* and tiny"),
+        ({"model.spatial": "none"}, "it goes with model.spatial=location"),
+        ({"model.attention_weights": "a.h5"}, "without model.attention_weights"),
+        ({"input": "flow"}, "needs model sta_cnn, input=rgb, .*got sta_cnn, flow"),
+        ({"cached": "true", "clips.snippet": "1"}, "cached=true and flownet_s"),
+    ],
+)
+def test_recipes_that_have_nothing_to_pretrain(changes, message):
+    with pytest.raises(UsageError, match=message):
+        override(RECIPE, {"pretraining.clips_epochs": "1", **changes})
+    with pytest.raises(UsageError, match="got temporal_attention, rgb"):
+        override(RECIPES["temporal_attention_tiny"], {"pretraining.clips_epochs": "1"})
