@@ -7,6 +7,7 @@ import sys
 import warnings
 
 from keras_attn import __version__
+from keras_attn.data.streams import FLOW_METHODS, INPUTS
 from keras_attn.errors import UserError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes, not its errors
@@ -112,6 +113,16 @@ def _prepare(verb):
     _limits(verb, seconds=120)
 
 
+def _flow(verb):
+    add = verb.add_argument
+    add("data", help="data folder that was prepared")
+    add("--method", choices=FLOW_METHODS, default="tvl1", help="how (default tvl1)")
+    add("--warped", action="store_true", help="take the motion of the camera away")
+    add("--width", type=int, default=340, help="pixels the frames are squeezed to (default 340)")
+    add("--height", type=int, default=256, help="the same of their height (default 256)")
+    add("--workers", type=int, help="videos at a time (default: one a core)")
+
+
 def _features(verb):
     add = verb.add_argument
     add("--data", required=True, help="data folder that was prepared")
@@ -120,6 +131,9 @@ def _features(verb):
     add("--endpoint", help="where the backbone is cut (default: the recipe's, or its last maps)")
     add("--weights", default="imagenet", help="imagenet, a path, or none (default imagenet)")
     add("--size", type=int, help="input side in pixels (default: the recipe's, or its own)")
+    add("--input", choices=INPUTS, help="what it sees (default: as the recipe, or rgb)")
+    add("--flow-method", choices=FLOW_METHODS, default="tvl1", help="how the flow was made")
+    add("--snippet", type=int, help="planes of flow side by side (default: the recipe's, or 5)")
     add("--batch-size", type=int, default=32)
 
 
@@ -148,6 +162,41 @@ def _evaluate(verb):
     add("--examples", type=int, default=4, help="best and worst videos shown (default 4 each)")
 
 
+def _trajectories(verb):
+    add = verb.add_argument
+    add("--data", required=True, help="data folder that was prepared")
+    add("--out", required=True, help="score file (.npz) to write, or a folder for scores.npz")
+    add("--part", default="test", help="train, validation or test (default test)")
+    add("--fold", type=int, help="fold to hold out, for a split with folds")
+    add("--components", type=int, default=256, help="Gaussians a descriptor (default 256)")
+    add("--short-side", type=int, default=160, help="pixels; larger frames are made smaller (160)")
+    add("--limit", type=int, default=10_000, help="trajectories kept a video (default 10000)")
+    add("--workers", type=int, help="videos at a time (default: one a core)")
+
+
+def _fuse(verb):
+    add = verb.add_argument
+    add(
+        "files",
+        nargs="+",
+        metavar="SCORES",
+        help="scores.npz of keras-attn evaluate, or run folder",
+    )
+    add("--weights", type=float, nargs="+", help="one a file (default: those of the papers)")
+    add(
+        "--kind",
+        choices=("probabilities", "logits", "l2"),
+        help="what is added (default: probabilities; l2 with trajectories)",
+    )
+    add(
+        "--search",
+        nargs="+",
+        metavar="SCORES",
+        help="score files of the validation part, in the same order, to find the weights on",
+    )
+    add("--out", help="score file to write")
+
+
 def _predict(verb):
     add = verb.add_argument
     add("videos", nargs="+", metavar="VIDEO")
@@ -164,14 +213,15 @@ def _explain(verb):
 
 def _export(verb):
     add = verb.add_argument
-    add("run", help="run folder")
+    add("run", nargs="+", help="run folder; several, as of RGB and of flow, become one model")
     add("destination", help="model folder, as in saved_models/NAME; gets a new version")
+    add("--weights", type=float, nargs="+", help="one a run (default: the papers')")
 
 
 def _verify(verb):
     add = verb.add_argument
     add("saved_model", help="model folder or version folder")
-    add("--run", help="compute the expected answers anew from this run folder")
+    add("--run", nargs="+", help="compute the expected answers anew from this run folder")
 
 
 def _benchmark(verb):
@@ -186,10 +236,13 @@ _VERBS = {
     "scan": ("decode every file once and write the manifest", _scan),
     "split": ("divide the videos by group", _split),
     "prepare": ("write one record of JPEG frames a video", _prepare),
+    "flow": ("write the optical flow of the records", _flow),
     "features": ("run a backbone over the records once", _features),
     "recipes": ("show the recipes", lambda verb: None),
     "train": ("train a model by a recipe", _train),
     "evaluate": ("score the test videos and write the report", _evaluate),
+    "trajectories": ("classify by improved dense trajectories", _trajectories),
+    "fuse": ("add up the scores of several models", _fuse),
     "predict": ("name the action in videos", _predict),
     "explain": ("write a video with the attention over it", _explain),
     "export": ("write a SavedModel for TF Serving", _export),
@@ -198,7 +251,7 @@ _VERBS = {
 }
 
 
-_WITHOUT_TENSORFLOW = ("scan", "split", "recipes")
+_WITHOUT_TENSORFLOW = ("scan", "split", "recipes", "fuse")
 _WARNED = set()
 
 

@@ -57,6 +57,20 @@ def prepare(options, console):
     return _summary(summary, console)
 
 
+def flow(options, console):
+    with console.counting("flow") as progress:
+        summary = keras_attn.extract_flow(
+            options.data,
+            options.method,
+            warped=options.warped,
+            width=options.width,
+            height=options.height,
+            workers=options.workers,
+            progress=progress,
+        )
+    return _summary(summary, console)
+
+
 def features(options, console):
     wanted = _wanted_features(options)
     with console.counting("features") as progress:
@@ -71,21 +85,35 @@ def features(options, console):
 
 
 def _wanted_features(options):
-    """Backbone, endpoint and size: those given, or those that the recipe reads."""
+    """Backbone, endpoint, size and stream: those given, or those that the recipe reads."""
+    from keras_attn.data.streams import Stream
+    from keras_attn.recipes import override
+
     if not options.recipe:
-        backbone = options.backbone or "inception_v3"
-        return {"backbone": backbone, "endpoint": options.endpoint, "size": options.size}
+        kind = options.input or "rgb"
+        snippet = options.snippet or (1 if kind == "rgb" else 5)
+        return {
+            "backbone": options.backbone or "inception_v3",
+            "endpoint": options.endpoint,
+            "size": options.size,
+            "stream": Stream(kind, options.flow_method, snippet),
+        }
     recipe = _recipe(options.recipe)
-    if recipe.input != "features":
+    if options.input:
+        recipe = override(recipe, {"input": options.input})
+    if not recipe.cached:
         raise UsageError(
-            f"the recipe {options.recipe} reads frames (input=video), so that it needs no "
-            "features; if you train it with input=features, give --backbone, --endpoint and --size"
+            f"the recipe {options.recipe} reads frames (cached=false), so that it needs no "
+            "features; if you train it with cached=true, give --backbone, --endpoint and --size"
         )
     recipe = dataclasses.replace(recipe, backbone=options.backbone or recipe.backbone)
     return {
         "backbone": recipe.backbone,
         "endpoint": options.endpoint or recipe.endpoint,
         "size": recipe.clips.size if options.size is None else options.size,
+        "stream": Stream(
+            recipe.input, options.flow_method, options.snippet or recipe.clips.snippet
+        ),
     }
 
 
@@ -152,6 +180,33 @@ def evaluate(options, console):
     return _summary(evaluation, console)
 
 
+def trajectories(options, console):
+    with console.counting("trajectories") as progress:
+        summary = keras_attn.score_trajectories(
+            options.data,
+            options.out,
+            part=options.part,
+            fold=options.fold,
+            components=options.components,
+            short_side=options.short_side,
+            limit=options.limit,
+            workers=options.workers,
+            progress=progress,
+        )
+    return _summary(summary, console)
+
+
+def fuse(options, console):
+    summary = keras_attn.fuse(
+        options.files,
+        weights=options.weights,
+        kind=options.kind,
+        search=options.search,
+        out=options.out,
+    )
+    return _summary(summary, console)
+
+
 def predict(options, console):
     predictions = keras_attn.predict(options.videos, options.model, top_k=options.top_k)
     lines = []
@@ -172,7 +227,7 @@ def explain(options, console):
 
 
 def export(options, console):
-    verification = keras_attn.export(options.run, options.destination)
+    verification = keras_attn.export(options.run, options.destination, weights=options.weights)
     line = f"exported and verified: {verification.path}"
     console.show([line, *verification.lines()], verification.as_dict())
 

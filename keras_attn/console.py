@@ -92,13 +92,14 @@ def import_tensorflow() -> None:
 
 def epoch_line(row: dict) -> str:
     """One epoch of a history as a line."""
-    parts = [f"epoch {row['epoch']:>3}"]
+    stage = f"{row['stage']} " if "stage" in row else ""  # of a pre-training
+    parts = [f"{stage}epoch {row['epoch']:>3}"]
     for name, value in row.items():
         if name == "clips_per_second":
             parts.append(f"{value:.1f} clips/s")
         elif name == "data_wait":
             parts.append(f"{value:.0%} waiting for data")
-        elif name != "epoch":
+        elif name not in ("epoch", "stage"):
             parts.append(f"{name} {value:.4g}")
     return "  ".join(parts)
 

@@ -186,18 +186,24 @@ def _arrays(source, pooled):
 def summary_row(name, runs, folds):
     """Mean over folds and seeds; the spreads are standard deviations over folds and over seeds."""
     accuracy = np.array([run["accuracy"] for run in runs]).reshape(-1, folds)
-    memory = [run["memory"] for run in runs if run["memory"]]
+
+    def known(key):
+        return [run[key] for run in runs if run[key] is not None]
+
+    def mean(key):
+        return float(np.mean(known(key))) if known(key) else None
+
     return {
         "name": name,
         "runs": len(runs),
         "accuracy": float(accuracy.mean()),
         "fold_spread": float(accuracy.mean(0).std(ddof=1)),
         "seed_spread": float(accuracy.mean(1).std(ddof=1)) if len(accuracy) > 1 else None,
-        "mean_class": float(np.mean([run["mean_class"] for run in runs])),
-        "train_accuracy": float(np.mean([run["train_accuracy"] for run in runs])),
-        "parameters": int(runs[0]["parameters"]),
-        "seconds": float(np.mean([run["seconds"] for run in runs])),
-        "memory": max(memory) if memory else None,
+        "mean_class": mean("mean_class"),
+        "train_accuracy": mean("train_accuracy"),
+        "parameters": int(known("parameters")[0]) if known("parameters") else None,
+        "seconds": mean("seconds"),
+        "memory": max(known("memory"), default=None),
         "values": accuracy.tolist(),
     }
 

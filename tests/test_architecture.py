@@ -33,35 +33,54 @@ ORDER = """
     layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
     backbones.convert backbones.pixels backbones.spec backbones.weights
     backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
-    backbones.imagenet backbones.tiny backbones.vgg backbones
+    backbones.imagenet backbones.motion_reinforcement backbones.tiny backbones.vgg backbones
     models.base models.steps
-    models.pyramid_attention models.structured_attention models.sta_cnn
+    models.pyramid_attention
+    models.two_stream
+    models.structured_attention models.sta_cnn
     models.temporal_attention models.where_and_when
     models.flow_pretraining
     models
-    data data.sampling
+    flow.median flow.bilinear
+    flow.codec flow flow.tvl1 flow.classical
+    flow.warped
+    data data.sampling data.streams
     data.worker data.damage
     data.pool data.decode
     data.tables data.catalog data.synthetic data.transforms
     data.audit data.splits data.record_index data.records
-    data.pipeline data.features data.source
+    data.pipeline data.flow_index data.flow_making data.flow_records data.flow_pairs
+    data.features data.source
     scores
     metrics
+    late_fusion
+    fusion
+    trajectories.descriptors trajectories.pyramid
+    trajectories.tracking
+    trajectories.video
+    trajectories.encoding trajectories.pictures
+    trajectories
+    trajectory_store
+    trajectory_scores
     timeline overlays
     charts page
     report_evaluation
     report
     recipes.base
+    recipes.changes
     recipes.structured_attention recipes.sta_cnn recipes.temporal_attention
-    recipes.where_and_when recipes.pyramid_attention
+    recipes.where_and_when recipes.pyramid_attention recipes.two_stream
     recipes
     checkpoint
     runs
     extraction
     tensorboard
     training_loop
+    pretraining
     training
-    recognition
+    pieces
+    recognition fused_recognition
+    loading
     evaluation
     verification_process verification
     prediction explanation
@@ -74,6 +93,8 @@ ORDER = """
 """
 RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
 TENSORFLOW = {
+    "data.flow_pairs",
+    "data.flow_making",
     "data.pipeline",
     "data.records",
     "data.sampling",
@@ -82,7 +103,10 @@ TENSORFLOW = {
     "evaluation",
     "exporting",
     "extraction",
+    "fused_recognition",
+    "pieces",
     "prediction",
+    "pretraining",
     "recognition",
     "tensorboard",
     "training",
