@@ -42,7 +42,7 @@ ORDER = """
     models.flow_pretraining
     models
     flow.median flow.bilinear
-    flow.codec flow flow.tvl1 flow.classical
+    flow.codec flow.pictures flow flow.tvl1 flow.classical
     flow.warped
     data data.sampling data.streams
     data.worker data.damage

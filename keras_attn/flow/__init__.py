@@ -4,7 +4,7 @@ import numpy as np
 
 METHODS = ("tvl1", "dis", "farneback", "tvl1_opencv")
 
-_GREY = np.array([0.299, 0.587, 0.114], "float32")
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
 def settings(method):
@@ -37,7 +37,7 @@ def estimate(first, second, method="tvl1") -> np.ndarray:
         return estimate_tvl1(first, second)
     from keras_attn.flow.classical import opencv_flow
 
-    return opencv_flow(_grey_bytes(first), _grey_bytes(second), method)
+    return opencv_flow(grey_bytes(first), grey_bytes(second), method)
 
 
 def _check_method(method):
@@ -61,8 +61,9 @@ def _check_frames(first, second):
         )
 
 
-def _grey_bytes(frames):
-    """What OpenCV takes: `(B, H, W)`, uint8."""
+def grey_bytes(frames) -> np.ndarray:
+    """What OpenCV takes: `(B, H, W[, 3])`, 0 to 255, RGB, to `(B, H, W)` uint8."""
+    frames = np.asarray(frames)
     if frames.ndim == 4:
-        frames = frames.astype("float32") @ _GREY
+        frames = frames.astype("float32") @ np.array(GREY, "float32")
     return np.clip(np.rint(frames), 0, 255).astype("uint8")

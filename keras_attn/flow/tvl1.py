@@ -27,6 +27,7 @@ import numpy as np
 from keras import ops
 
 from keras_attn.arguments import check_at_least
+from keras_attn.flow import GREY
 from keras_attn.flow.bilinear import resized, sampler
 from keras_attn.flow.median import median
 
@@ -41,7 +42,6 @@ SETTINGS = {
 }
 
 _SMALLEST = 16  # no scale but the first has a shorter side, as in OpenCV
-_GREY = (0.299, 0.587, 0.114)
 _PIXELS_AT_ONCE = 2**23
 _FLAT = 1.2e-7  # squared slopes up to here say nothing of motion, as in OpenCV
 
@@ -125,7 +125,7 @@ def _usable(first, second):
 def _grey(frames):
     if len(frames.shape) == 3:
         return frames
-    return sum(weight * frames[..., i] for i, weight in enumerate(_GREY))
+    return sum(weight * frames[..., i] for i, weight in enumerate(GREY))
 
 
 def _sizes(size, scales, step):

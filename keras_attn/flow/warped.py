@@ -14,7 +14,7 @@ changed.
 import numpy as np
 
 from keras_attn.errors import require
-from keras_attn.flow import estimate
+from keras_attn.flow import estimate, grey_bytes
 
 # Of the reference code, all of them; pixels where it says nothing else.
 SETTINGS = {
@@ -51,7 +51,7 @@ def camera_motions(first, second, flow) -> np.ndarray:
     Faster where each frame of `second` is the next one of `first`, as in a video: the features of a
     frame are then found once.
     """
-    first, second, flow = _grey(first), _grey(second), np.asarray(flow)
+    first, second, flow = grey_bytes(first), grey_bytes(second), np.asarray(flow)
     if first.shape != second.shape or flow.shape != (*first.shape, 2):
         raise ValueError(
             "first, second and flow must be (B, H, W[, 3]) twice and (B, H, W, 2), got grey "
@@ -102,19 +102,11 @@ def warped_flow(first, second, method: str = "tvl1") -> np.ndarray:
     type than uint8 are rounded. Raises what `flow.estimate` raises.
     """
     flow = estimate(first, second, method)
-    first, second = _grey(first), _grey(second)
+    first, second = grey_bytes(first), grey_bytes(second)
     still = np.empty_like(second)
     for number, homography in enumerate(camera_motions(first, second, flow)):
         still[number] = compensate(first[number], second[number], homography)
     return estimate(first, still, method)
-
-
-def _grey(frames):
-    """`(B, H, W[, 3])` in 0 to 255 -> `(B, H, W)` uint8."""
-    frames = np.asarray(frames)
-    if frames.ndim == 4:
-        frames = frames.astype("float32") @ np.array([0.299, 0.587, 0.114], "float32")
-    return np.clip(np.rint(frames), 0, 255).astype("uint8")
 
 
 def _features(frame):
