@@ -67,6 +67,7 @@ class Recognizer:
         self.answer_frames = tf.function(self.from_frames, [frames])
         self.answer_jpegs = tf.function(self.from_jpegs, [jpegs])
         if self.stream.reads_flow:
+            self._tvl1 = tf.function(tvl1.tvl1)  # one graph of it for all that call it
             planes = tf.TensorSpec((None, None, *self.flow_size, 2), tf.uint8, "planes")
             self.answer_planes = tf.function(self.from_planes, [frames, planes])
 
@@ -150,7 +151,7 @@ class Recognizer:
                 squeezed(tf.gather(rows, start + at), self.flow_size)
                 for at in (number, tf.minimum(number + 1, frames - 1))
             )
-            return codec.to_bytes(tvl1.tvl1(first, second))
+            return codec.to_bytes(self._tvl1(first, second))
 
         shape = (*self.flow_size, 2)
         made = in_pieces(planes, tf.range(batch * length), PAIRS_AT_ONCE, shape, tf.uint8)

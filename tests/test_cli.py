@@ -217,8 +217,8 @@ def test_the_recipes_are_listed(json_of, capsys):
     assert (clips["sampling"], clips["frames"], clips["stride"]) == ("windows", 30, 2)
     code, lines = main(["recipes"]), capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == list(found)
-    assert "vgg_16 (features), clips of 30 frames every 30, 30" in "\n".join(lines)
-    assert "bn_inception (video), 9 segments a video, 50 epochs" in "\n".join(lines)
+    assert "vgg_16 (rgb), clips of 30 frames every 30, 30" in "\n".join(lines)
+    assert "bn_inception (rgb), 9 segments a video, 50 epochs" in "\n".join(lines)
 
 
 @pytest.mark.parametrize(

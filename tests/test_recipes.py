@@ -73,6 +73,7 @@ def test_recipes_survive_json_and_name_what_exists(name):
 def test_recipes_fit_their_models(name):
     recipe = RECIPES[name]
     channels = sum(endpoint_channels(recipe.backbone, recipe.endpoint))
+    channels *= 2 if recipe.model == "attention_fusion" else 1  # maps of both streams
     cells = () if recipe.endpoint == "pooled" else (2, 4)
     kind = MODELS[recipe.model]
     arguments = kind.input_arguments(recipe.backbone, cached=True) | recipe.arguments

@@ -184,9 +184,8 @@ class STACNN(VideoClassifier):
 
     @property
     def per_frame(self):
-        """Whether all that a snippet passes is the backbone, and a snippet is one frame."""
-        alone = self.config["attention_network"] == "shared" and self.config["input_shape"][-1] == 3
-        return alone and super().per_frame
+        """Whether all that a snippet passes is the backbone."""
+        return self.config["attention_network"] == "shared" and super().per_frame
 
     def get_config(self):
         return {"name": self.name, **self.config}

@@ -148,7 +148,7 @@ def test_features_and_video_answer_alike(rng):
 def test_another_number_of_segments_keeps_all_weights(rng, network, channels):
     shape = (6, 32, 48, channels)
     model = _scrambled(rng, 0.3, **VIDEO, input_shape=shape, attention_network=network)
-    assert not model.per_frame
+    assert model.per_frame == (network == "shared")
     video = _video(rng, channels, segments=7)
     expected = model.predict({"video": video["video"][:, :6]}, verbose=0)["step_logits"]
     longer = swap_input(model, "tiny", (7, 32, 48, channels))
