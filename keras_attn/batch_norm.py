@@ -6,14 +6,15 @@ POLICIES = ("train", "partial", "frozen")
 
 
 def set_batch_norm(parts, policy: str) -> None:
-    """Let all batch normalisations of a network learn, only the first, or none.
+    """Let all batch normalisations of a network learn, only the first of each stream, or none.
 
     `parts` are the models it consists of, from its input to its output.
 
     `"partial"` is the policy of temporal segment networks (Wang et al. 2016): the first one alone
     sees another kind of input than the network was pretrained on, so it learns and the others are
-    frozen. A frozen one uses its moving statistics in training too and leaves them as they are,
-    and its scale and offset with them.
+    frozen. Where one backbone has two streams, RGB and flow, each has such a first one. A frozen
+    one uses its moving statistics in training too and leaves them as they are, and its scale and
+    offset with them.
 
     Call it before `compile`. It is undone by setting `trainable` of the parts, which Keras passes
     on to every layer.
@@ -28,9 +29,17 @@ def set_batch_norm(parts, policy: str) -> None:
             f"policy must be train for {', '.join(part.name for part in parts)}, which has no "
             f"batch normalisation, got {policy!r}"
         )
-    learning = {"train": len(norms), "partial": 1, "frozen": 0}[policy]
-    for i, norm in enumerate(norms):
-        norm.trainable = i < learning
+    seen = set()
+    for norm in norms:
+        first = _of_flow(norm) not in seen
+        seen.add(_of_flow(norm))
+        norm.trainable = {"train": True, "partial": first, "frozen": False}[policy]
+
+
+def _of_flow(norm):
+    """Whether it is in the part of a backbone of two streams that sees flow."""
+    *above, name = norm.path.split("/")
+    return "flow" in above or name.startswith("flow_")
 
 
 def _batch_norms(layer):

@@ -91,7 +91,7 @@ def _wanted_features(options):
 
     if not options.recipe:
         kind = options.input or "rgb"
-        snippet = options.snippet or (1 if kind == "rgb" else 5)
+        snippet = _given(options.snippet, 1 if kind == "rgb" else 5)
         return {
             "backbone": options.backbone or "inception_v3",
             "endpoint": options.endpoint,
@@ -110,11 +110,15 @@ def _wanted_features(options):
     return {
         "backbone": recipe.backbone,
         "endpoint": options.endpoint or recipe.endpoint,
-        "size": recipe.clips.size if options.size is None else options.size,
+        "size": _given(options.size, recipe.clips.size),
         "stream": Stream(
-            recipe.input, options.flow_method, options.snippet or recipe.clips.snippet
+            recipe.input, options.flow_method, _given(options.snippet, recipe.clips.snippet)
         ),
     }
+
+
+def _given(value, default):
+    return default if value is None else value
 
 
 def _weights(options):

@@ -116,14 +116,14 @@ def _answer(recognizer, source: Source, video):
     if source.feature_shape:
         features = np.load(video.path, allow_pickle=False)
         return recognizer.answer_features(features[None].astype("float32"))
-    jpegs = pipeline.encoded_frames(tf.io.read_file(video.path))
     if not source.stream.reads_flow:
+        jpegs = pipeline.encoded_frames(tf.io.read_file(video.path))
         return recognizer.answer_jpegs(jpegs[None])
     planes = pipeline.decoded_planes(pipeline.encoded_planes(tf.io.read_file(video.flow)))
     if source.stream.reads_frames:
-        frames = pipeline.decoded_frames(jpegs)
+        frames = pipeline.decoded_frames(pipeline.encoded_frames(tf.io.read_file(video.path)))
     else:
-        frames = tf.zeros((len(jpegs), 1, 1, 3), tf.uint8)  # only their number matters
+        frames = tf.zeros((len(planes) + 1, 1, 1, 3), tf.uint8)  # only their number matters
     return recognizer.answer_planes(frames[None], planes[None])
 
 

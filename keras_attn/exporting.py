@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn import runs
-from keras_attn.data.streams import flow_name
-from keras_attn.errors import UserError
+from keras_attn.data.streams import flow_name, in_graph
+from keras_attn.errors import UsageError, UserError
 from keras_attn.files import flush, locked, write_atomic, write_json
 from keras_attn.loading import fusion_weights, load_fused
+from keras_attn.pieces import TIMELINE
 from keras_attn.verification import (
     Verification,
     answered,
@@ -25,7 +26,6 @@ from keras_attn.verification import (
 )
 
 SCORES = ("probabilities", "logits", "votes")
-MAPS = ("where", "when", "step_probabilities")
 
 
 def export(run, destination, *, weights=None) -> Verification:
@@ -50,9 +50,9 @@ def export(run, destination, *, weights=None) -> Verification:
     """
     opened = [runs.open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
     weights = fusion_weights(opened, weights)
-    recognizer = load_fused(opened, weights)
     _check_flow(opened)
     destination = _model_folder(destination)
+    recognizer = load_fused(opened, weights)
     with _staging(destination) as staged:
         _write(recognizer, staged)
         write_atomic(staged / "assets" / "classes.txt", "\n".join(opened[0].classes) + "\n")
@@ -76,7 +76,7 @@ def export(run, destination, *, weights=None) -> Verification:
 def _check_flow(opened):
     for run in opened:
         flow = run.facts["input"].get("flow")
-        if flow and (flow["method"] != "tvl1" or flow["warped"]):
+        if not in_graph(flow):
             name = flow_name(flow["method"], flow["warped"])
             raise UserError(
                 f"{run.path}: sees flow by {name}, which needs OpenCV and cannot be computed in a "
@@ -87,6 +87,11 @@ def _check_flow(opened):
 
 def _model_folder(destination):
     destination = Path(destination)
+    if (destination / "run.json").exists():
+        raise UsageError(
+            f"{destination}: is a run, where a model folder was expected; give the destination "
+            "last, as in saved_models/NAME"
+        )
     if (destination / "saved_model.pb").exists():
         raise UserError(
             f"{destination}: is one version of a model; give the folder above it, "
@@ -155,7 +160,7 @@ def _endpoints(recognizer):
     endpoints = {
         "serving_default": (only(SCORES, recognizer.from_frames), frames),
         "jpeg_frames": (only(SCORES, recognizer.from_jpegs), jpegs),
-        "explain": (only(SCORES + MAPS, recognizer.from_frames), frames),
+        "explain": (only((*SCORES, *TIMELINE), recognizer.from_frames), frames),
     }
     if recognizer.per_frame:
         features = recognizer.answer_features.input_signature[0]
@@ -172,7 +177,7 @@ def _reference(recognizer):
         jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
         cases += [
             ("serving_default", frames, SCORES),
-            ("explain", frames, SCORES + MAPS),
+            ("explain", frames, (*SCORES, *TIMELINE)),
             ("jpeg_frames", np.array(jpegs), SCORES),
         ]
         if recognizer.per_frame:

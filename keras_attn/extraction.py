@@ -64,6 +64,11 @@ def features(
         raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    if stream.frames > 1:
+        raise UsageError(
+            f"snippet={stream.snippet} needs input flow, warped_flow or rgb_and_flow: features of "
+            "RGB belong to single frames"
+        )
     entry = BACKBONES[backbone]
     if not entry.per_frame:
         raise UsageError(

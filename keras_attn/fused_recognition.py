@@ -19,7 +19,6 @@ class FusedRecognizer:
         self.recognizers, self.weights = recognizers, weights
         self.models = [model for one in recognizers for model in one.models]
         self.frames = max(one.frames for one in recognizers)
-        self.flow_in_graph = all(one.flow_in_graph for one in recognizers)
         first = recognizers[0]
         self.answer_frames = tf.function(self.from_frames, first.answer_frames.input_signature)
         self.answer_jpegs = tf.function(self.from_jpegs, first.answer_jpegs.input_signature)

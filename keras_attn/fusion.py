@@ -20,7 +20,7 @@ from keras_attn.scores import Scores, read_scores, write_scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Stream:
+class FusedStream:
     """One score file of a fusion; its accuracies are those of its own answers, the vote."""
 
     path: Path
@@ -39,7 +39,7 @@ class FusionSummary:
     `search_accuracy` is that of the fused validation part.
     """
 
-    streams: tuple[Stream, ...]
+    streams: tuple[FusedStream, ...]
     kind: str
     origin: str
     part: str
@@ -240,7 +240,7 @@ def _search(streams, paths, search, kind):
 
 def _streams(paths, streams, weights):
     return tuple(
-        Stream(path, scores.model, scores.input, weight, **_accuracies(scores))
+        FusedStream(path, scores.model, scores.input, weight, **_accuracies(scores))
         for path, scores, weight in zip(paths, streams, weights, strict=True)
     )
 

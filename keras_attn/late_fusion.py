@@ -33,15 +33,17 @@ def normalised(weights: Sequence[float], count: int) -> tuple[float, ...]:
     """`count` weights that sum to one; `UsageError` unless they can."""
     values = np.asarray(list(weights), "float64")
     if len(values) != count:
-        raise UsageError(f"--weights takes one number a file, {count} here, got {len(values)}")
+        raise UsageError(f"--weights takes one number for each, {count} here, got {len(values)}")
     if not np.isfinite(values).all() or values.min() < 0 or not values.sum():
         numbers = " ".join(f"{value:g}" for value in values)
         raise UsageError(f"--weights must be finite, not negative and not all 0, got {numbers}")
     return tuple(float(value) for value in values / values.sum())
 
 
-def default_weights(streams: Sequence[Scores]) -> tuple[float, ...]:
+def default_weights(streams: Sequence) -> tuple[float, ...]:
     """The weights of the papers for these inputs; `UsageError` where they give none.
+
+    `streams` have a `model` and an `input`, as `Scores` and recipes do.
 
     RGB to flow is 1 to 1.5, and 1 to 2 for `temporal_attention`; RGB to flow to warped flow 1 to 1
     to 0.5, with motion-reinforced RGB in the place of RGB too. Trajectories have a half, and what
@@ -59,8 +61,8 @@ def default_weights(streams: Sequence[Scores]) -> tuple[float, ...]:
         if sorted(table) == sorted(inputs):
             return normalised([table[name] for name in inputs], len(inputs))
     raise UsageError(
-        f"no paper has weights for the inputs {', '.join(inputs)}: give --weights, one number a "
-        "file, or let --search find them on the validation part"
+        f"no paper has weights for the inputs {', '.join(inputs)}: give --weights, one number for "
+        "each, or, for score files, let fuse --search find them on the validation part"
     )
 
 
@@ -129,6 +131,7 @@ def best_weights(streams: Sequence[Scores], kind: str) -> tuple[tuple[float, ...
 def simplex(count: int):
     """Every tuple of `count` multiples of `STEP` that sum to one."""
     steps = round(1 / STEP)
-    for heads in itertools.product(range(steps + 1), repeat=count - 1):
-        if sum(heads) <= steps:
-            yield tuple(number / steps for number in (*heads, steps - sum(heads)))
+    for bars in itertools.combinations(range(steps + count - 1), count - 1):
+        # As many steps to each as there are places between one bar and the next.
+        ends = zip((-1, *bars), (*bars, steps + count - 1), strict=True)
+        yield tuple((end - start - 1) / steps for start, end in ends)

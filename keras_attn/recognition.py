@@ -18,9 +18,12 @@ that besides the request only the features of its frames (InceptionV3: 512 KiB e
 (170 KiB) are held.
 """
 
+import functools
+
 import tensorflow as tf
 
 from keras_attn.data import pipeline, sampling, transforms
+from keras_attn.data.streams import in_graph
 from keras_attn.flow import codec, tvl1
 from keras_attn.models import swap_input
 from keras_attn.pieces import TIMELINE, in_pieces
@@ -53,6 +56,7 @@ class Recognizer:
         clips, self.stream, self.flow = recipe.clips, recipe.stream, flow
         self.sampler = sampling.sampler(clips, training=False)
         self.size, self.frames = clips.size, clips.in_use
+        self.flow_in_graph = in_graph(flow)
         self.per_frame = model.per_frame
         backbone = model.get_config()["backbone"]
         shape = (self.size, self.size, self.stream.channels)
@@ -67,7 +71,9 @@ class Recognizer:
         self.answer_frames = tf.function(self.from_frames, [frames])
         self.answer_jpegs = tf.function(self.from_jpegs, [jpegs])
         if self.stream.reads_flow:
-            self._tvl1 = tf.function(tvl1.tvl1)  # one graph of it for all that call it
+            # One graph of it for all that call it.
+            settings = flow["settings"] if self.flow_in_graph else {}
+            self._tvl1 = tf.function(functools.partial(tvl1.tvl1, **settings))
             planes = tf.TensorSpec((None, None, *self.flow_size, 2), tf.uint8, "planes")
             self.answer_planes = tf.function(self.from_planes, [frames, planes])
 
@@ -80,11 +86,6 @@ class Recognizer:
     def flow_size(self):
         """Height and width of the planes."""
         return self.flow["height"], self.flow["width"]
-
-    @property
-    def flow_in_graph(self) -> bool:
-        """Whether the model's flow, if it sees any, can be computed from the frames here."""
-        return self.flow is None or (self.flow["method"] == "tvl1" and not self.flow["warped"])
 
     def from_frames(self, frames) -> dict:
         """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
@@ -102,8 +103,13 @@ class Recognizer:
         return self._answer(frames, transforms.squeeze, planes)
 
     def from_features(self, features) -> dict:
-        """Answer for `features (B, T, ...)` of this model's backbone."""
-        return self._from_features(features, tf.range(tf.shape(features)[1]))
+        """Answer for `features (B, N, ...)` of this model's backbone, at N positions of a video.
+
+        They are its frames, or for flow its pairs of frames: T is N + 1.
+        """
+        length = tf.shape(features)[1]
+        answer = self._from_features(features, tf.range(length))
+        return self._with_last_frame(answer, length + 1) if self.stream.reads_flow else answer
 
     def _from_features(self, features, places):
         """Answer for `features (B, N, ...)`, where frame t has those at `places[t]`."""
@@ -122,6 +128,8 @@ class Recognizer:
         if self.stream.reads_flow:
             length = tf.maximum(frames - 1, 1)
             if planes is None:
+                if not self.flow_in_graph:
+                    raise ValueError("this model's flow needs OpenCV: give it to answer_planes")
                 planes = self._planes(rows, batch, frames, squeezed)
             planes = _first_two_joined(planes)
 
@@ -139,7 +147,7 @@ class Recognizer:
             return transforms.side_by_side(parts, self.stream)
 
         answer = self._from_pixels(pixels, batch, length)
-        return self._per_frame(answer, frames) if self.stream.reads_flow else answer
+        return self._with_last_frame(answer, frames) if self.stream.reads_flow else answer
 
     def _planes(self, rows, batch, frames, squeezed):
         """The flow of all videos, `(B, T - 1, h, w, 2)` uint8; one frame alone does not move."""
@@ -180,11 +188,10 @@ class Recognizer:
         return self._from_clips(inputs, batch, length)
 
     @staticmethod
-    def _per_frame(answer, frames):
+    def _with_last_frame(answer, frames):
         """The answer with one more frame: the last, which no flow follows, has what the one before
         has."""
-        numbers = tf.range(frames)
-        numbers = tf.minimum(numbers, tf.maximum(frames - 2, 0))
+        numbers = tf.minimum(tf.range(frames), tf.maximum(frames - 2, 0))
         timeline = {key: tf.gather(answer[key], numbers, axis=1) for key in TIMELINE}
         total = tf.reduce_sum(timeline["when"], axis=1, keepdims=True)
         return answer | timeline | {"when": timeline["when"] / total}

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn import files
+from keras_attn.data import streams
 from keras_attn.errors import DataError
 
-INPUTS = ("rgb", "flow", "warped_flow", "rgb_and_flow", "trajectories", "fused")
+INPUTS = (*streams.INPUTS, "trajectories", "fused")
 PARTS = ("train", "validation", "test")
 _KIND = "probabilities"
 _TEXTS = ("model", "input", "part")

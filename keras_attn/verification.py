@@ -68,7 +68,9 @@ def verify(saved_model, *, run=None) -> Verification:
     from keras_attn.loading import load_fused
 
     runs = [open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
-    weights = read_json(folder / "assets" / "training.json")["weights"]
+    weights = read_json(folder / "assets" / "training.json").get("weights")
+    if weights is None:
+        raise UserError(f"{folder}: was exported by an earlier version; export the run again")
     if len(weights) != len(runs):
         raise UserError(
             f"{folder}: was exported from {len(weights)} runs, got {len(runs)} to compare it with"
@@ -78,8 +80,8 @@ def verify(saved_model, *, run=None) -> Verification:
         found = recognizer.feature_shape if recognizer.per_frame else "none"
         if name == "features" and request.shape[2:] != found:
             raise UserError(
-                f"{folder}: takes features {request.shape[2:]}, but the run {run} has {found}; it "
-                "was exported from another run"
+                f"{folder}: takes features {request.shape[2:]}, but the run {runs[0].path} has "
+                f"{found}; it was exported from another run"
             )
     return verify_folder(folder, answered(recognizer, reference))
 

@@ -81,7 +81,7 @@ def main():
             for fold in folds:
                 train(options, options.variant, fold, seed)
         return
-    rows = [pooled_row(options, folds)]
+    rows = [pooled_row("mean-pooled features", recipe(options), options.data, folds)]
     for variant in [variants[i] for i in options.variants or range(len(variants))]:
         command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
         subprocess.run(command, check=True)
@@ -91,7 +91,13 @@ def main():
             for fold in folds
         ]
         rows.append(summary_row(variant, runs, len(folds)))
-    write(options, rows, folds)
+    settings = {
+        "recipe": options.recipe,
+        "set": options.set,
+        "seeds": options.seeds,
+        "folds": len(folds),
+    }
+    write(options.out, rows, settings)
 
 
 def _rows(path):
@@ -140,15 +146,16 @@ def numbers(workdir):
     }
 
 
-def pooled_row(options, folds):
-    """Features averaged over frames and cells, and a logistic regression (scikit-learn, C = 1)."""
+def pooled_row(name, wanted, data, folds):
+    """The features that recipe `wanted` reads, averaged over frames and cells, and a logistic
+    regression (scikit-learn, C = 1)."""
     from sklearn.linear_model import LogisticRegression
 
     from keras_attn.data.source import open_source
 
     pooled, runs = {}, []
     for fold in folds:
-        source = open_source(options.data, recipe(options), fold)
+        source = open_source(data, wanted, fold)
         for videos in source.parts.values():
             for video in videos:
                 if video.id not in pooled:
@@ -170,7 +177,7 @@ def pooled_row(options, folds):
                 "train_accuracy": model.score(x, y),
             }
         )
-    return summary_row("mean-pooled features + logistic regression", runs, len(folds))
+    return summary_row(f"{name} + logistic regression", runs, len(folds))
 
 
 def _arrays(source, pooled):
@@ -208,8 +215,8 @@ def summary_row(name, runs, folds):
     }
 
 
-def write(options, rows, folds):
-    """Write the table as Markdown and the numbers as JSON beside it."""
+def write(out, rows, settings):
+    """Write the table as Markdown to `out`, and the numbers as JSON beside it."""
     from keras_attn.files import write_atomic, write_json
 
     def number(value, form):
@@ -226,14 +233,8 @@ def write(options, rows, folds):
         cells += [number(row[key], ".3f") for key in ("mean_class", "train_accuracy")]
         cells += [number(row["parameters"], ","), number(row["seconds"], ".0f")]
         lines.append(f"| {' | '.join([*cells, number(row['memory'], '.2f')])} |")
-    write_atomic(options.out, "\n".join(lines) + "\n")
-    settings = {
-        "recipe": options.recipe,
-        "set": options.set,
-        "seeds": options.seeds,
-        "folds": len(folds),
-    }
-    write_json(options.out.with_suffix(".json"), {"settings": settings, "rows": rows})
+    write_atomic(out, "\n".join(lines) + "\n")
+    write_json(out.with_suffix(".json"), {"settings": settings, "rows": rows})
     print("\n".join(lines))
 
 

@@ -9,9 +9,10 @@ Runs and score files that are there are not made again.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
-from compare_attention import summary_row, write
+from compare_attention import pooled_row, summary_row, write
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -50,37 +51,67 @@ def main():
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.recipe = "pyramid_attention_mobilenet"  # for the settings that `write` records
-    text = (options.data / "split.csv").read_text(encoding="utf-8")
-    folds = sorted({int(row.split(",")[-1]) for row in text.splitlines()[1:]})
+    settings = claim(options)
+    folds = split_folds(options.data)
     places = [(fold, seed) for seed in range(options.seeds) for fold in folds]
     found = {}
     for name in STREAMS:
         found[name] = {place: score(options, name, *place) for place in places}
     trajectories = {fold: trajectory_scores(options, fold) for fold in folds}
-    found[TRAJECTORIES] = {place: trajectories[place[0]] for place in places}
     rows = [
+        pooled_row(f"mean-pooled {name} features", recipe(options, name), options.data, folds)
+        for name in ("RGB", "flow")
+    ]
+    rows += [
         summary_row(name, [numbers(found[name][p]) for p in places], len(folds)) for name in found
     ]
+    runs = [numbers(trajectories[fold]) for fold in folds]  # the same for every seed
+    rows.append(summary_row(TRAJECTORIES, runs, len(folds)))
+    found[TRAJECTORIES] = {place: trajectories[place[0]] for place in places}
     for name, parts in FUSIONS.items():
         runs = [fusion([found[part][place] for part in parts]) for place in places]
         rows.append(summary_row(name, runs, len(folds)))
-    write(options, rows, folds)
+    write(options.out, rows, settings | {"seeds": options.seeds, "folds": len(folds)})
+
+
+def claim(options):
+    """What the runs of the work folder are made with; stops where others are there."""
+    from keras_attn.data.tables import differences
+    from keras_attn.files import read_json, write_json
+
+    names = ("size", "flow_method", "components", "set")
+    settings = {name: getattr(options, name) for name in names}
+    path = options.workdir / "settings.json"
+    if path.exists() and (changed := differences(read_json(path), settings)):
+        sys.exit(f"{options.workdir}: holds runs made in another way: {changed}")
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+    return settings
+
+
+def split_folds(data):
+    from keras_attn.data.tables import read_split
+
+    return sorted({int(part) for part in read_split(data).values()})
+
+
+def recipe(options, name, seed=0):
+    from keras_attn.recipes import RECIPES, override
+
+    base, kind = STREAMS[name]
+    changes = dict(change.split("=", 1) for change in options.set)
+    changes |= {"input": kind, "flow_method": options.flow_method, "seed": str(seed)}
+    return override(RECIPES[base], changes | {"clips.size": str(options.size)})
 
 
 def score(options, name, fold, seed):
     """Train and evaluate one model, unless that is done; returns its score file."""
     import keras_attn
-    from keras_attn.recipes import RECIPES, override
 
     workdir = options.workdir / f"{name.replace(' ', '_')}-fold{fold}-seed{seed}"
     path = workdir / "evaluation" / "test" / "scores.npz"
     if not path.exists():
-        base, kind = STREAMS[name]
-        changes = dict(change.split("=", 1) for change in options.set)
-        changes |= {"input": kind, "flow_method": options.flow_method, "seed": str(seed)}
-        recipe = override(RECIPES[base], changes | {"clips.size": str(options.size)})
-        keras_attn.train(recipe, options.data, workdir, fold=fold, resume=True)
+        keras_attn.train(recipe(options, name, seed), options.data, workdir, fold=fold, resume=True)
         evaluation = keras_attn.evaluate(workdir, examples=0)
         print(f"{name}, fold {fold}, seed {seed}: {evaluation.lines()[0]}", flush=True)
     return path
@@ -122,7 +153,7 @@ def numbers(path):
 
     summary = summarise(read_scores(path))
     results = {}
-    if (path.parents[2] / "run.json").exists():
+    if path.name == "scores.npz":  # of a run
         results = open_run(path.parents[2]).read_results()
     history = results.get("history")
     return {

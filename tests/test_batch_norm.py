@@ -6,6 +6,7 @@ import pytest
 from checks import JIT
 from keras import layers
 
+from keras_attn.backbones import build_backbone
 from keras_attn.batch_norm import set_batch_norm
 from keras_attn.layers import PerFrame
 
@@ -83,6 +84,28 @@ def test_a_network_without_any_has_nothing_to_freeze(policy):
     with pytest.raises(ValueError, match=f"policy must be train for plain, .*, got '{policy}'"):
         set_batch_norm([network], policy)
     set_batch_norm([network], "train")
+
+
+@pytest.mark.parametrize(
+    "name, firsts", [("tiny", None), ("mobilenet_v2_reinforced", ("bn_Conv1", "flow_bn_Conv1"))]
+)
+def test_each_of_two_streams_has_a_first_one(name, firsts):
+    backbone = build_backbone(name, 32, weights=None, channels=3 + 4)
+    parts = _norms_of(backbone)
+    set_batch_norm([backbone], "partial")
+    learning = [norm.path.split("/") for norm in parts if norm.trainable]
+    assert len(parts) > 2 == len(learning)
+    if firsts is None:
+        assert [path[-2] for path in learning] == ["rgb", "flow"]
+        assert len({path[-1] for path in learning}) == 1
+    else:
+        assert sorted(path[-1] for path in learning) == sorted(firsts)
+
+
+def _norms_of(layer):
+    if isinstance(layer, layers.BatchNormalization):
+        return [layer]
+    return [norm for part in getattr(layer, "layers", []) for norm in _norms_of(part)]
 
 
 def test_an_unknown_policy():

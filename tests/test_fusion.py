@@ -188,7 +188,7 @@ def test_calls_that_cannot_work_are_refused(rng, files, tmp_path):
     for arguments, message in [
         ((paths[:1],), "takes two score files or more, got 1"),
         (([paths[0], tmp_path / "test" / ".." / "test" / "0.npz"],), "0.npz: is given twice"),
-        ((paths, {"weights": [1]}), "--weights takes one number a file, 2 here, got 1"),
+        ((paths, {"weights": [1]}), "--weights takes one number for each, 2 here, got 1"),
         ((paths, {"weights": [1, -1]}), "not negative and not all 0, got 1 -1"),
         ((paths, {"weights": [0, 0]}), "not negative and not all 0, got 0 0"),
         ((paths, {"weights": [1, np.nan]}), "must be finite"),

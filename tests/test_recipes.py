@@ -7,6 +7,7 @@ import re
 import pytest
 
 from keras_attn.backbones import endpoint_channels
+from keras_attn.data.streams import Stream
 from keras_attn.errors import UsageError
 from keras_attn.models import MODELS
 from keras_attn.recipes import RECIPES, Clips, Recipe, check_model, from_dict, override
@@ -177,7 +178,7 @@ def test_flags_need_frames():
         ("weight_decay", "NaN", "weight_decay must be at least 0 and finite, got nan"),
         ("optimizer", "lion", "optimizer must be one of adam, sgd, adadelta, got 'lion'"),
         ("batch_norm", "partial", "batch_norm=partial needs train_backbone=true"),
-        ("clips.snippet", "2", "clips.snippet=2 needs cached=false"),
+        ("clips.snippet", "2", "clips.snippet=2 of RGB needs cached=false"),
         ("clips.test_frames", "2", "clips.test_frames needs clips.sampling=segments"),
         ("learning_rate", "0", "learning_rate must be above 0"),
         ("learning_rate", "nan", "learning_rate must be of type float"),
@@ -208,10 +209,9 @@ def test_a_recipe_reads_flow_with_its_own_changes(name):
 
 
 def test_channels_of_each_input():
-    clips = Clips(sampling="segments", snippet=4)
     counts = {"rgb": 12, "flow": 8, "warped_flow": 8, "rgb_and_flow": 11}
     for name, count in counts.items():
-        assert Recipe("m", input=name, cached=False, clips=clips).stream.channels == count
+        assert Stream(name, snippet=4).channels == count
 
 
 def test_frames_of_segments_have_no_step():

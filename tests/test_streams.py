@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,13 +12,16 @@ from keras_attn import flow
 from keras_attn.backbones import build_backbone
 from keras_attn.data import pipeline, transforms
 from keras_attn.data.features import FeatureStore
+from keras_attn.data.flow_making import planes_of as planes_between
 from keras_attn.data.sampling import Segments
 from keras_attn.data.source import open_source, stream_videos
 from keras_attn.data.streams import Stream
-from keras_attn.errors import DataError, UserError
+from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.flow import codec
+from keras_attn.fused_recognition import FusedRecognizer
 from keras_attn.loading import load_recognizer
 from keras_attn.recipes import RECIPES, override
+from keras_attn.recognition import Recognizer
 from keras_attn.scores import read_scores
 
 SMALLER = {
@@ -168,7 +172,21 @@ def test_cached_features_of_flow_are_the_backbone_on_stacks(tiny_flow):
     recipe = dataclasses.replace(small(), cached=True, train_backbone=False)
     cached = keras_attn.train(recipe, tiny_flow, tiny_flow.parent / "cached")
     assert load_recognizer(cached.path).per_frame
-    assert keras_attn.evaluate(cached.path, examples=0).summary.videos > 0
+    evaluation = keras_attn.evaluate(cached.path, examples=1)  # draws the maps of every frame
+    assert evaluation.summary.videos > 0
+    answer = load_recognizer(cached.path).answer_features(found[None].astype("float32"))
+    assert answer["where"].shape[:2] == answer["when"].shape == (1, 12)  # frames, not pairs
+    assert answer["when"].numpy().sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_frames_side_by_side_are_not_taken_for_flow(tiny_data):
+    with pytest.raises(UsageError, match="snippet=2 of RGB needs cached=false"):
+        override(RECIPES["pyramid_attention_tiny"], {"clips.snippet": "2"})
+    with pytest.raises(UsageError, match="snippet=2 needs input flow"):
+        keras_attn.features(tiny_data, "tiny", weights=None, size=32, stream=Stream(snippet=2))
+    for wrong in ({"input": "depth"}, {"flow_method": "tvl1_opencv"}, {"snippet": -2}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            Stream(**wrong)
 
 
 # === Serving ===
@@ -189,6 +207,50 @@ def test_two_streams_export_as_one_model_of_frames(run, rgb_run, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_several_models_answer_by_their_weighted_means():
+    fused = FusedRecognizer([_Said(0.2, 2), _Said(0.7, 4)], (0.25, 0.75))
+    answer = fused.answer_frames(np.zeros((2, 3, 8, 8, 3), "uint8"))
+    expected = 0.25 * 0.2 + 0.75 * 0.7
+    np.testing.assert_allclose(answer["probabilities"], [[expected, 1 - expected]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(answer["logits"], np.log(answer["probabilities"]), rtol=1e-6)
+    np.testing.assert_allclose(answer["votes"], [[0.25, 0.75]] * 2)
+    np.testing.assert_allclose(answer["when"], [[0.05, 0.065, 0.885]] * 2, rtol=1e-6)
+    assert answer["where"].shape == (2, 3, 2, 2)
+    # The 16 cells of the other, all in the upper left ones, on the 4 of the first.
+    np.testing.assert_allclose(tf.reduce_sum(answer["where"], (2, 3)), np.ones((2, 3)), rtol=1e-6)
+    assert answer["where"][0, 0, 0, 0] > 0.25 * 0.25 + 0.75 * 0.5
+
+
+class _Said:
+    """A recognizer that says one thing, with attention on cells of its own."""
+
+    models = ()
+    frames = 3
+
+    def __init__(self, first, side):
+        vote = float(first < 0.5)
+        corner = np.zeros((side, side), "float32")
+        corner[: side // 2, : side // 2] = 1 / (side // 2) ** 2
+        cells = np.full((2, 2), 0.25, "float32") if side == 2 else corner
+        when = [0.2, 0.2, 0.6] if side == 2 else [0.0, 0.02, 0.98]
+        self.said = {
+            "probabilities": [first, 1 - first],
+            "votes": [vote, 1 - vote],
+            "when": when,
+            "where": np.stack([cells] * 3),
+            "step_probabilities": [[first, 1 - first]] * 3,
+        }
+        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
+        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
+        self.answer_frames = tf.function(self.from_frames, [frames])
+        self.answer_jpegs = tf.function(self.from_frames, [jpegs])
+
+    def from_frames(self, frames):
+        return {
+            key: tf.stack([tf.constant(value, "float32")] * 2) for key, value in self.said.items()
+        }
+
+
 def test_flow_of_opencv_is_not_promised_in_a_graph(run, tmp_path, monkeypatch):
     facts = run.facts | {"input": {**run.facts["input"]}}
     facts["input"]["flow"] = facts["input"]["flow"] | {"warped": True}
@@ -197,3 +259,22 @@ def test_flow_of_opencv_is_not_promised_in_a_graph(run, tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match="tvl1_warped, which needs OpenCV"):
         keras_attn.export(run.path, tmp_path / "warped")
+    recognizer = Recognizer(
+        keras.models.load_model(run.model, compile=False), run.recipe, facts["input"]["flow"]
+    )
+    with pytest.raises(ValueError, match="give it to answer_planes"):
+        recognizer.from_frames(np.zeros((1, 3, 20, 24, 3), "uint8"))
+
+
+def test_flow_of_opencv_is_computed_for_a_video_that_is_no_record(run):
+    made = run.facts["input"]["flow"] | {"method": "dis"}
+    recognizer = Recognizer(keras.models.load_model(run.model, compile=False), run.recipe, made)
+    frames = np.random.default_rng(5).integers(0, 256, (6, 30, 40, 3), dtype=np.uint8)
+    planes = planes_between(frames, made)
+    assert planes.shape == (5, 20, 24, 2) and planes.dtype == np.uint8
+    squeezed = transforms.squeeze(frames, (20, 24)).numpy()
+    expected = codec.to_bytes(flow.estimate(squeezed[:-1], squeezed[1:], "dis")).numpy()
+    np.testing.assert_array_equal(planes, expected)
+    answer = recognizer.answer_planes(frames[None], planes[None])
+    assert answer["when"].shape == (1, 6)
+    np.testing.assert_array_equal(planes_between(frames[:1], made), np.full((1, 20, 24, 2), 128))

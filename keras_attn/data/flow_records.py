@@ -31,7 +31,7 @@ from keras_attn.data.flow_index import (
     read_flow_provenance,
 )
 from keras_attn.data.flow_making import QUALITY, FlowMaker
-from keras_attn.data.streams import flow_name
+from keras_attn.data.streams import FLOW_METHODS, flow_name
 from keras_attn.errors import DataError, UsageError, UserError, require
 from keras_attn.files import alone, leftovers, read_json, write_json
 from keras_attn.flow import codec
@@ -95,10 +95,11 @@ def extract_flow(
 ) -> FlowSummary:
     """Write the flow of each usable video of DATA from its record, and keep what is complete.
 
-    `method` is one of `flow.METHODS`; `warped` takes the camera's motion away (`flow.warped`).
-    Flow is in pixels of `width` x `height`. `workers` videos are worked on at a time, by default
-    one a processor. Raises `UsageError` when flow made with other settings is there, `UserError`
-    when the disk is full, OpenCV is needed and missing, or another process writes the same folder.
+    `method` is one of `streams.FLOW_METHODS`; `warped` takes the camera's motion away
+    (`flow.warped`). Flow is in pixels of `width` x `height`. `workers` videos are worked on at a
+    time, by default one a processor. Raises `UsageError` when flow made with other settings is
+    there, `UserError` when the disk is full, OpenCV is needed and missing, or another process
+    writes the same folder.
     A video whose record is missing or damaged, or that has one frame, is a line of `problems`, and
     the others are done all the same.
     """
@@ -117,10 +118,9 @@ def extract_flow(
 
 def _settings(data, method, warped, width, height):
     """What this flow is made with; `UsageError` or `UserError` for what cannot be."""
-    try:
-        of_method = flow.settings(method)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    if method not in FLOW_METHODS:
+        raise UsageError(f"method must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
+    of_method = flow.settings(method)
     if min(width, height) < SMALLEST:
         raise UsageError(f"width and height must be at least {SMALLEST}, got {width} x {height}")
     if warped:

@@ -1,14 +1,23 @@
 """What a model sees at each position of a video: frames, planes of optical flow, or both."""
 
+import typing
 from dataclasses import dataclass
 
-INPUTS = ("rgb", "flow", "warped_flow", "rgb_and_flow")
-FLOW_METHODS = ("tvl1", "dis", "farneback")
+from keras_attn.errors import UsageError
+
+Input = typing.Literal["rgb", "flow", "warped_flow", "rgb_and_flow"]
+FlowMethod = typing.Literal["tvl1", "dis", "farneback"]
+INPUTS, FLOW_METHODS = typing.get_args(Input), typing.get_args(FlowMethod)
 
 
 def flow_name(method: str, warped: bool) -> str:
     """The folder below DATA/flow: "tvl1", or "tvl1_warped" without the motion of the camera."""
     return f"{method}_warped" if warped else method
+
+
+def in_graph(flow: dict | None) -> bool:
+    """Whether flow that was made so, if any, can be computed in TensorFlow, without OpenCV."""
+    return flow is None or (flow["method"] == "tvl1" and not flow["warped"])
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,18 @@ class Stream:
     on. The plane of a position is the motion from its frame to the next, x before y, as bytes.
     """
 
-    input: str = "rgb"
-    flow_method: str = "tvl1"
+    input: Input = "rgb"
+    flow_method: FlowMethod = "tvl1"
     snippet: int = 1
+
+    def __post_init__(self):
+        for name, known in (("input", INPUTS), ("flow_method", FLOW_METHODS)):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        if self.snippet < 1:
+            raise UsageError(f"snippet must be at least 1, got {self.snippet}")
 
     @property
     def reads_frames(self) -> bool:

@@ -16,9 +16,8 @@ import numpy as np
 from keras_attn.errors import require
 from keras_attn.flow import estimate, grey_bytes
 
-# Of the reference code, all of them; pixels where it says nothing else.
+# Pixels where it says nothing else. Of the reference code, all but those of SIFT.
 SETTINGS = {
-    "features": "sift",
     "window": 25,
     "corners": 1000,
     "corner_quality": 0.001,
@@ -27,9 +26,10 @@ SETTINGS = {
     "inliers_above": 25,
     "inlier_distance": 1.0,
     "border": 5,
+    # Half OpenCV's own threshold, since video blurred by compression has few strong points.
+    "sift": {"nfeatures": 500, "contrastThreshold": 0.02, "enable_precise_upscale": True},
+    "sift_frames": 0.5,  # of the frame's size
 }
-# Ours: half OpenCV's own threshold, since video blurred by compression has few strong points.
-_SIFT = {"nfeatures": 500, "contrastThreshold": 0.02, "enable_precise_upscale": True}
 _PURPOSE = "compensating camera motion"
 
 
@@ -113,13 +113,13 @@ def _features(frame):
     """Places `(n, 2)`, x then y, and SIFT descriptors `(n, 128)`, of a grey frame."""
     cv2 = require("cv2", _PURPOSE)
     height, width = frame.shape
-    half = (max(1, width // 2), max(1, height // 2))
-    points, descriptors = cv2.SIFT_create(**_SIFT).detectAndCompute(
-        cv2.resize(frame, half, interpolation=cv2.INTER_AREA), None
+    smaller = tuple(max(1, int(side * SETTINGS["sift_frames"])) for side in (width, height))
+    points, descriptors = cv2.SIFT_create(**SETTINGS["sift"]).detectAndCompute(
+        cv2.resize(frame, smaller, interpolation=cv2.INTER_AREA), None
     )
     if descriptors is None:
         return np.zeros((0, 2), "float32"), np.zeros((0, 128), "float32")
-    scale = np.array([width / half[0], height / half[1]])
+    scale = np.array([width / smaller[0], height / smaller[1]])
     places = (cv2.KeyPoint_convert(points) + 0.5) * scale - 0.5  # pixels are counted at the middle
     return places.astype("float32"), descriptors
 

@@ -5,7 +5,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 
-from keras_attn.data.streams import Stream
+from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.errors import UsageError
 
 
@@ -138,8 +138,8 @@ class Recipe:
 
     model: str
     arguments: dict[str, object] = field(default_factory=dict)
-    input: typing.Literal["rgb", "flow", "warped_flow", "rgb_and_flow"] = "rgb"
-    flow_method: typing.Literal["tvl1", "dis", "farneback"] = "tvl1"
+    input: Input = "rgb"
+    flow_method: FlowMethod = "tvl1"
     flow_changes: dict[str, str] = field(default_factory=dict)
     cached: bool = True
     backbone: str = "inception_v3"
@@ -189,13 +189,19 @@ class Recipe:
                 "flip, random_crop and train_backbone need cached=false: cached features "
                 "were computed once, from whole frames"
             )
-        if self.cached and self.input == "rgb" and self.clips.snippet > 1:
-            raise UsageError(
-                f"clips.snippet={self.clips.snippet} needs cached=false: cached features of RGB "
-                "belong to single frames"
-            )
+        if self.input == "rgb" and self.clips.snippet > 1:
+            self._check_frames_side_by_side()
         if self.batch_norm != "train" and not self.train_backbone:
             raise UsageError(f"batch_norm={self.batch_norm} needs train_backbone=true")
+
+    def _check_frames_side_by_side(self):
+        """A backbone sees one frame or planes of flow; an attention network may see frames too."""
+        alone = self.arguments.get("attention_network", "shared") == "shared"
+        if self.cached or self.model != "sta_cnn" or alone:
+            raise UsageError(
+                f"clips.snippet={self.clips.snippet} of RGB needs cached=false, model sta_cnn and "
+                "an attention network of its own, which sees several frames; use clips.snippet=1"
+            )
 
     def _check_pretraining(self):
         if not self.pretraining.wanted:
