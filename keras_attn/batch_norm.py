@@ -30,22 +30,18 @@ def set_batch_norm(parts, policy: str) -> None:
             f"batch normalisation, got {policy!r}"
         )
     seen = set()
-    for norm in norms:
-        first = _of_flow(norm) not in seen
-        seen.add(_of_flow(norm))
+    for norm, of_flow in norms:
+        first = of_flow not in seen
+        seen.add(of_flow)
         norm.trainable = {"train": True, "partial": first, "frozen": False}[policy]
 
 
-def _of_flow(norm):
-    """Whether it is in the part of a backbone of two streams that sees flow."""
-    *above, name = norm.path.split("/")
-    return "flow" in above or name.startswith("flow_")
-
-
-def _batch_norms(layer):
-    """Those of a layer or model and of what it holds, from its input to its output."""
+def _batch_norms(layer, of_flow=False):
+    """Those of a layer or model and of what it holds, from its input to its output; each with
+    whether it is in the part of a backbone of two streams that sees flow."""
+    of_flow = of_flow or layer.name == "flow" or layer.name.startswith("flow_")
     if isinstance(layer, layers.BatchNormalization):
-        yield layer
+        yield layer, of_flow
     parts = [layer.layer] if isinstance(layer, layers.Wrapper) else getattr(layer, "layers", [])
     for part in parts:
-        yield from _batch_norms(part)
+        yield from _batch_norms(part, of_flow)

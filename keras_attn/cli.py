@@ -80,7 +80,7 @@ def _scan(verb):
 
 def _limits(verb, seconds):
     add = verb.add_argument
-    add("--workers", type=int, help="worker processes (default: one a core)")
+    add("--workers", type=int, help="worker processes (default: one a processor)")
     add("--memory-gib", type=float, default=2.0, help="memory limit of a worker (default 2)")
     add("--seconds", type=float, default=seconds, help=f"time limit a file (default {seconds})")
 
@@ -121,7 +121,7 @@ def _flow(verb):
     add("--warped", action="store_true", help="take the motion of the camera away")
     add("--width", type=int, default=340, help="pixels the frames are squeezed to (default 340)")
     add("--height", type=int, default=256, help="the same of their height (default 256)")
-    add("--workers", type=int, help="videos at a time (default: one a core)")
+    add("--workers", type=int, help="videos at a time (default: one a processor)")
 
 
 def _features(verb):
@@ -172,7 +172,7 @@ def _trajectories(verb):
     add("--components", type=int, default=256, help="Gaussians a descriptor (default 256)")
     add("--short-side", type=int, default=160, help="pixels; larger frames are made smaller (160)")
     add("--limit", type=int, default=10_000, help="trajectories kept a video (default 10000)")
-    add("--workers", type=int, help="videos at a time (default: one a core)")
+    add("--workers", type=int, help="videos at a time (default: one a processor)")
 
 
 def _fuse(verb):

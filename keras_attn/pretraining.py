@@ -8,6 +8,7 @@ videos: both of Yang et al. 2020, section 3.2.1. In the run folder:
 """
 
 import csv
+import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import keras
 import tensorflow as tf
 
 from keras_attn.backbones.weights import load_weights_file
-from keras_attn.data import flow_pairs
+from keras_attn.data import flow_pairs, tables
 from keras_attn.data.flow_pairs import ClipPairs, TruePairs
+from keras_attn.data.flow_records import read_flow_provenance
 from keras_attn.data.streams import flow_name
 from keras_attn.errors import DataError, UserError
 from keras_attn.files import staging
@@ -44,7 +46,8 @@ def open_stages(recipe, source, path) -> tuple[Stage, ...]:
 
     None if none is wanted, or the file that they would make is in the run folder `path`. Of a
     folder with true flow every fifth pair is held out, of the clips the validation part or, where
-    there is none, every fifth video. Raises `DataError` for data that is missing or damaged.
+    there is none, every fifth group of videos (clips cut from one source video; a video without a
+    group is its own). Raises `DataError` for data that is missing or damaged.
     """
     settings, stages = recipe.pretraining, []
     if (Path(path) / WEIGHTS).exists():
@@ -56,7 +59,7 @@ def open_stages(recipe, source, path) -> tuple[Stage, ...]:
     if settings.clips_epochs:
         halves = source.parts["train"], source.parts.get("validation")
         if not halves[1]:
-            halves = flow_pairs.held_out(halves[0])
+            halves = _held_out_groups(source.data, halves[0])
         name = flow_name(recipe.flow_method, warped=False)
         learn, held = (
             ClipPairs(tuple(flow_pairs.with_flow(source.data, half, name)), recipe.clips.frames)
@@ -64,6 +67,33 @@ def open_stages(recipe, source, path) -> tuple[Stage, ...]:
         )
         stages.append(Stage("clips", settings.clips_epochs, learn, held))
     return tuple(stages)
+
+
+def _held_out_groups(data, videos):
+    groups = {row.id: row.group or row.id for row in tables.read_manifest(data)}
+    _, held = flow_pairs.held_out(list(dict.fromkeys(groups[video.id] for video in videos)))
+    return (
+        [video for video in videos if groups[video.id] not in held],
+        [video for video in videos if groups[video.id] in held],
+    )
+
+
+def facts(recipe, source) -> dict:
+    """What a run records of the pairs that `recipe.pretraining` learns from, to refuse others.
+
+    Raises `DataError` where there are none.
+    """
+    settings, found = recipe.pretraining, {}
+    if settings.truth_epochs:
+        pairs = flow_pairs.true_pairs(settings.truth)
+        files = [Path(name) for pair in pairs for name in pair]
+        names = "".join(f"{file.name} {file.stat().st_size}\n" for file in files)
+        found["pairs"] = len(pairs)
+        found["pairs_sha256"] = hashlib.sha256(names.encode()).hexdigest()
+    if settings.clips_epochs:
+        name = flow_name(recipe.flow_method, warped=False)
+        found["flow"] = read_flow_provenance(source.data, name)
+    return {"pretraining_data": found} if found else {}
 
 
 def pretrain(recipe, stages, path, progress=None) -> Path:
@@ -168,7 +198,7 @@ def _read(read, *arguments):
         raise DataError(
             f"a pair of frames or its flow could not be read: {error.message.splitlines()[0]}. "
             "Make it again (keras-attn prepare, keras-attn flow; or copy the true flow anew), then "
-            "--resume."
+            "--resume; or leave it out, and start in another workdir."
         ) from error
 
 

@@ -64,7 +64,7 @@ def train(
 
 def _facts(recipe, source):
     """The recipe with the backbone weights that are really used, and what a run records of them."""
-    facts = source.facts()
+    facts = source.facts() | pretraining.facts(recipe, source)
     if recipe.cached:
         return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
     weights = recipe.backbone_weights

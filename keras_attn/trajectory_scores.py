@@ -79,7 +79,7 @@ def score_trajectories(
 
     `out` is a .npz file, or a folder that gets `scores.npz`. `components` Gaussians are learnt from
     at most `sample` trajectories; for `short_side` and `limit` see `TrajectoryStore`, which keeps
-    what was extracted (`workers` videos at a time, by default one a core). Videos without
+    what was extracted (`workers` videos at a time, by default one a processor). Videos without
     trajectories are scored as zero vectors, but not learnt from: a zero of a class would move its
     threshold alone. Raises `DataError` when a part is empty, a record damaged, or the training part
     has one class or too few trajectories.
@@ -87,6 +87,8 @@ def score_trajectories(
     encoder = _encoder(components, sample)
     if part not in PARTS:
         raise UsageError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1, got {workers}")
     _require_libraries()
     data, out = Path(data), Path(out)
     path = out if out.suffix == ".npz" else out / "scores.npz"
@@ -123,9 +125,14 @@ def score_trajectories(
 
 
 def _encoder(components, sample):
-    if components < 1 or sample < 1:
-        raise UsageError(f"components and sample must be at least 1, got {components} and {sample}")
-    return FisherEncoder(components)
+    if components < 1:
+        raise UsageError(f"components must be at least 1, got {components}")
+    encoder = FisherEncoder(components)
+    if sample < encoder.least:
+        raise UsageError(
+            f"sample must be at least {encoder.least} for {components} components, got {sample}"
+        )
+    return encoder
 
 
 def _require_libraries():
@@ -148,7 +155,8 @@ def _several_classes(data, labels):
     """The labels `(V,)` of training videos."""
     if len(set(labels.values())) < 2:
         raise DataError(
-            f"{data}: the training part has videos with trajectories of one class, expected several"
+            f"{data}: the training part has videos of one class to learn from, expected several; "
+            "those without trajectories are not learnt from"
         )
     return np.array(list(labels.values()))
 
@@ -159,8 +167,8 @@ def _learn_vocabulary(store, encoder, train, sample):
         raise DataError(
             f"{store.data}: {len(chosen)} trajectories in the training part to learn from, but "
             f"{encoder.components} components need {encoder.least}. Videos have none "
-            "below 16 frames, or where nothing but the camera moves; with more videos, a larger "
-            "sample or fewer components there may be enough"
+            "below 16 frames, or where nothing but the camera moves; with more videos or "
+            "fewer components there may be enough"
         )
     encoder.fit(chosen)
 

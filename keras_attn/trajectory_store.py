@@ -1,7 +1,7 @@
 """The trajectories of a data folder on disk: one float16 array a video, (N, 426), made once.
 
     DATA/trajectories/short-<side>/   provenance.json   how they were made, and from which records
-                                      index.csv         id, file, found, kept, record
+                                      index.csv         id, file, found, stored, record
                                       <stem>.npy        descriptors, see `trajectories.LENGTHS`
 
 Whole or absent: the index is written after the files that it names, and `record` is the SHA-256 of
@@ -9,7 +9,6 @@ the record that a file was made from. What a killed run left without an entry is
 """
 
 import concurrent.futures
-import os
 import time
 import zlib
 from pathlib import Path
@@ -17,22 +16,24 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn.data import catalog, pipeline, record_index, tables
+from keras_attn.data.pool import processors
 from keras_attn.data.record_index import Record
 from keras_attn.errors import DataError, UsageError, require
 from keras_attn.files import alone, read_json, staging, write_json
 from keras_attn.trajectories import LENGTHS, SETTINGS, extract
 from keras_attn.trajectories.pyramid import SMALLEST
 
-COLUMNS = ("id", "file", "found", "kept", "record")
+COLUMNS = ("id", "file", "found", "stored", "record")
 WIDTH = sum(LENGTHS.values())
+_SEED = 0  # of a sample
 _SECONDS_BETWEEN_INDEXES = 5.0
 
 
 class TrajectoryStore:
     """The trajectories of the videos of DATA at one frame size.
 
-    Frames are made smaller to a short side of `short_side` pixels, never larger. A video keeps at
-    most `limit` trajectories: a random choice, the same whenever it is made.
+    Frames are made smaller to a short side of `short_side` pixels, never larger. Of a video at
+    most `limit` trajectories are stored: a random choice, the same whenever it is made.
     """
 
     def __init__(self, data, short_side: int = 160, limit: int = 10_000):
@@ -50,50 +51,53 @@ class TrajectoryStore:
         """Extract what is missing of `records`, several at a time; the ids that were written.
 
         Raises `DataError` when the folder holds trajectories that were made in another way or a
-        record is damaged, `UserError` when another process writes there, or the disk is full.
+        record is damaged, `UserError` when another process writes there, or the disk is full. What
+        was written before an error is kept.
         """
         self._claim()
         busy = f"{self.folder}: another process extracts these trajectories; wait for it, or stop"
         with alone(self.folder, f"{busy} it"):
             self.rows = self._whole()
-            by_id = {record.id: record for record in records}
             todo = [record for record in records if not self._fits(record)]
             record_index.check_contents(self.data, todo)
-            done = len(by_id) - len(todo)
-            pool = concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count())
-            written, last = [], time.monotonic()
-            try:
-                for row in pool.map(self._make, todo):
-                    self.rows[row["id"]] = row
-                    written.append(row["id"])
-                    if time.monotonic() - last > _SECONDS_BETWEEN_INDEXES:
-                        self._write_index()
-                        last = time.monotonic()
-                    if progress:
-                        progress(done + len(written), len(by_id), row["id"])
-            finally:
-                pool.shutdown(cancel_futures=True)
-                self._write_index()
-        return written
+            self._make_all(todo, workers or processors(), len(records), progress)
+        return [record.id for record in todo]
+
+    def _make_all(self, todo, workers, total, progress):
+        last, done = time.monotonic(), total - len(todo)
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
+        making = {pool.submit(self._make, record): record.id for record in todo}
+        try:
+            for future in concurrent.futures.as_completed(making):
+                future.result()
+                done += 1
+                if time.monotonic() - last > _SECONDS_BETWEEN_INDEXES:
+                    self._write_index()
+                    last = time.monotonic()
+                if progress:
+                    progress(done, total, making[future])
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._write_index()
 
     def counts(self, ids) -> tuple[int, int]:
-        """How many trajectories these videos have, and how many of them are kept."""
+        """How many trajectories these videos have, and how many of them are stored."""
         rows = [self.rows[key] for key in ids]
-        return sum(int(row["found"]) for row in rows), sum(int(row["kept"]) for row in rows)
+        return sum(int(row["found"]) for row in rows), sum(int(row["stored"]) for row in rows)
 
     def read(self, video_id: str) -> np.ndarray:
         """The descriptors of a video, `(N, 426)` float16."""
         return np.load(self.path(video_id), allow_pickle=False)
 
-    def sample(self, ids, count: int, seed: int = 0) -> np.ndarray:
+    def sample(self, ids, count: int) -> np.ndarray:
         """At most `count` trajectories of these videos, chosen at random: `(n, 426)` float32."""
-        kept = [int(self.rows[key]["kept"]) for key in ids]
-        total = sum(kept)
-        random = np.random.default_rng([seed, total])
+        stored = [int(self.rows[key]["stored"]) for key in ids]
+        total = sum(stored)
+        random = np.random.default_rng([_SEED, total])
         chosen = np.sort(random.choice(total, min(count, total), replace=False, shuffle=False))
-        ends = np.cumsum(kept)
+        ends = np.cumsum(stored)
         pieces = [np.zeros((0, WIDTH), "float32")]
-        for video_id, start, end in zip(ids, ends - kept, ends, strict=True):
+        for video_id, start, end in zip(ids, ends - stored, ends, strict=True):
             rows = chosen[slice(*np.searchsorted(chosen, [start, end]))] - start
             if len(rows):
                 pieces.append(self.read(video_id)[rows].astype("float32"))
@@ -132,27 +136,29 @@ class TrajectoryStore:
             array = np.load(self.path(row["id"]), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError):
             return False
-        return array.dtype == np.float16 and [*map(str, array.shape)] == [row["kept"], str(WIDTH)]
+        return array.dtype == np.float16 and [*map(str, array.shape)] == [row["stored"], str(WIDTH)]
 
     def _fits(self, record):
         return record.id in self.rows and self.rows[record.id]["record"] == record.sha256
 
     def _write_index(self):
-        table = [[row[name] for name in COLUMNS] for row in self.rows.values()]
+        rows = list(self.rows.values())  # while workers add to them
+        table = [[row[name] for name in COLUMNS] for row in rows]
         tables.write_table(self.index_path, COLUMNS, table)
 
     def _make(self, record):
-        """Extract, choose and write the trajectories of one record; its row of the index."""
+        """Extract, choose and write the trajectories of one record; then it has a row."""
         found = descriptors_of(record, self.short_side)
-        kept = found
+        stored = found
         if len(found) > self.limit:
             random = np.random.default_rng(zlib.crc32(record.id.encode("utf-8", "replace")))
-            kept = found[np.sort(random.choice(len(found), self.limit, replace=False))]
+            stored = found[np.sort(random.choice(len(found), self.limit, replace=False))]
         path = self.path(record.id)
         with staging(path) as beside, open(beside, "wb") as file:
-            np.save(file, kept.astype("<f2"), allow_pickle=False)
-        counts = {"found": str(len(found)), "kept": str(len(kept))}
-        return {"id": record.id, "file": path.name, **counts, "record": record.sha256}
+            np.save(file, stored.astype("<f2"), allow_pickle=False)
+        counts = {"found": str(len(found)), "stored": str(len(stored))}
+        row = {"id": record.id, "file": path.name, **counts, "record": record.sha256}
+        self.rows[record.id] = row
 
 
 def descriptors_of(record: Record, short_side: int) -> np.ndarray:

@@ -2,10 +2,9 @@
 
     python scripts/flow_methods.py ../shared/data/flow --out docs/results/flow_methods.md
 
-reads every pair of the folder, `<name>_img1.ppm`, `<name>_img2.ppm` and `<name>_flow.flo` as in
-FlyingChairs or `<name>-img0.ppm`, `<name>-img1.ppm` and `<name>-gt.flo`, and gives each pair to
-every method of `keras_attn.flow` in turn. Seconds are those of the second call, so compiling does
-not count.
+reads every pair of the folder, named as `keras_attn.data.flow_pairs` says, and gives each to every
+method of `keras_attn.flow` in turn. Seconds are the median of `--turns` calls, after a call on
+other frames of the same size, so that compiling does not count.
 """
 
 import argparse
@@ -19,7 +18,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 SMALL = 10  # pixels: the mean motion below which a pair's motion is called small
-ENDINGS = (("_img1.ppm", "_img2.ppm", "_flow.flo"), ("-img0.ppm", "-img1.ppm", "-gt.flo"))
 BASELINE = "tvl1_opencv"
 
 
@@ -29,9 +27,12 @@ def main():
     parser.add_argument("--out", type=Path, help="a Markdown file for the tables")
     parser.add_argument("--turns", type=int, default=1, help="timed calls a pair and method")
     options = parser.parse_args()
-    pairs = read_pairs(options.folder)
-    if not pairs:
-        parser.error(f"{options.folder} holds no pair such as 00001{', 00001'.join(ENDINGS[0])}")
+    from keras_attn.errors import UserError
+
+    try:
+        pairs = read_pairs(options.folder)
+    except UserError as error:
+        parser.error(str(error))
     seconds, errors = measure(pairs, options.turns)
     text = tables(pairs, seconds, errors)
     print(text)
@@ -43,16 +44,13 @@ def main():
 
 def read_pairs(folder):
     """`{name: (first, second, flow)}`, the frames `(1, H, W, 3)`, RGB."""
-    import cv2
-
-    from keras_attn.flow.codec import read_flo
+    from keras_attn.data.flow_pairs import read_truth, true_pairs
 
     pairs = {}
-    for ends in ENDINGS:
-        for path in sorted(folder.glob(f"*{ends[0]}")):
-            name = path.name.removesuffix(ends[0])
-            frames = [cv2.imread(str(folder / f"{name}{end}"))[None, ..., ::-1] for end in ends[:2]]
-            pairs[name] = (*frames, read_flo(folder / f"{name}{ends[2]}"))
+    for files in true_pairs(folder):
+        (first, second), flow = read_truth(*files)
+        name = Path(files[0]).name.rpartition("img")[0][:-1]  # "_" or "-" before it
+        pairs[name] = first[None], second[None], flow
     return pairs
 
 

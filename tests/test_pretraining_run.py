@@ -1,16 +1,17 @@
 """A training that begins with flow: the weights are used, recorded, and the same after a stop."""
 
 import dataclasses
+import pathlib
 
 import keras
 import numpy as np
 import pytest
 from flow_files import write_truth
-from small import assert_same_run, refused
+from small import assert_same_run, no_step, refused
 
 from keras_attn import files, pretraining, training
 from keras_attn.backbones import flownet_s
-from keras_attn.errors import DataError
+from keras_attn.errors import DataError, UserError
 from keras_attn.recipes import Clips, Pretraining, Recipe
 
 
@@ -64,9 +65,9 @@ def test_the_network_of_a_run_is_the_one_that_learnt_flow(whole):
 
 
 def test_stops_in_the_pretraining_and_after_it_change_nothing(whole, recipe, tiny_data, tmp_path):
-    def stopped(log, resume):
+    def stopped(name, resume):
         def stop(event):
-            if log in getattr(event, "logs", ()):
+            if name in (event if isinstance(event, dict) else event.logs):
                 raise KeyboardInterrupt
 
         folder = tmp_path / "run"
@@ -74,13 +75,27 @@ def test_stops_in_the_pretraining_and_after_it_change_nothing(whole, recipe, tin
             training.train(recipe, tiny_data, folder, resume=resume, progress=stop)
         return (folder / pretraining.WEIGHTS).exists()
 
-    assert not stopped("endpoint_error", resume=False)
+    assert not stopped("val_still_error", resume=False)
     assert stopped("accuracy", resume=True)
     events = []
     run = training.train(recipe, tiny_data, tmp_path / "run", resume=True, progress=events.append)
     assert_same_run(whole, run)
     steps = [event.logs for event in events if not isinstance(event, dict)]
     assert steps and not any("endpoint_error" in logs for logs in steps)
+
+
+def test_other_pairs_under_the_same_path_are_refused(whole, recipe, tiny_data):
+    paths = sorted(pathlib.Path(recipe.pretraining.truth).iterdir())
+    others = [path.with_name(f"other{path.name}") for path in paths]
+    for path, other in zip(paths, others, strict=True):
+        path.rename(other)
+    try:
+        with pytest.raises(UserError, match="pretraining_data.pairs_sha256: was .*same settings"):
+            training.train(recipe, tiny_data, whole.path, resume=True, progress=no_step)
+    finally:
+        for path, other in zip(paths, others, strict=True):
+            other.rename(path)
+    assert training.train(recipe, tiny_data, whole.path, resume=True).finished()
 
 
 def test_data_that_is_not_there_is_found_before_anything_is_written(recipe, tiny_data, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def without_trajectories(data, part):
     """Make the store of `data` say that the first video of a part has none; its id."""
     store, key = store_of(data), next(iter(part_labels(data)[part]))
     np.save(store.path(key), np.zeros((0, 426), "float16"))
-    store.rows[key] |= {"found": "0", "kept": "0"}
+    store.rows[key] |= {"found": "0", "stored": "0"}
     store._write_index()
     return key
 
@@ -133,19 +134,30 @@ def test_what_is_missing_or_damaged_is_made_again(data, tmp_path, damage):
 
 
 def test_a_run_that_fails_midway_keeps_what_is_complete(data, tmp_path, monkeypatch):
+    """The first record fails while a second worker is at the fourth, and the others are told."""
     shutil.rmtree(data / "trajectories")
-    rows = records.read_index(data)
+    ids = [record.id for record in records.read_index(data)]
+    begun, told, failed = (threading.Event() for _ in range(3))
 
-    def fail_at_the_fifth(record, short_side):
-        if record.id == rows[4].id:
+    def descriptors(record, short_side):
+        if record.id == ids[0]:
+            assert begun.wait(20) and told.wait(20)
+            failed.set()
             raise UserError("no room")
-        return descriptors_of(record, short_side)
+        if record.id == ids[3]:
+            begun.set()
+            assert failed.wait(20)
+        return np.zeros((1, 426))
 
-    monkeypatch.setattr("keras_attn.trajectory_store.descriptors_of", fail_at_the_fifth)
+    def progress(done, total, key):
+        if key == ids[1]:
+            told.set()
+
+    monkeypatch.setattr("keras_attn.trajectory_store.descriptors_of", descriptors)
     with pytest.raises(UserError, match="no room"):
-        score(data, tmp_path / "scores.npz", workers=1)
+        score(data, tmp_path / "scores.npz", workers=2, progress=progress)
     assert not (tmp_path / "scores.npz").exists()
-    assert list(store_of(data).rows) == [row.id for row in rows[:4]]
+    assert ids[0] not in store_of(data).rows and set(ids[1:4]) <= store_of(data).rows.keys()
 
 
 def test_a_changed_record_is_extracted_again(data):
@@ -178,7 +190,6 @@ def test_the_sample_is_drawn_from_all_videos(data):
     rows = [tuple(row) for row in everything]
     assert some.shape == (60, 426) and len({rows.index(tuple(row)) for row in some}) == 60
     np.testing.assert_array_equal(some, store.sample(ids, 60))
-    assert not np.array_equal(some, store.sample(ids, 60, seed=1))
 
 
 def test_only_the_training_part_is_learnt_from(data, tmp_path, monkeypatch):
@@ -190,14 +201,15 @@ def test_only_the_training_part_is_learnt_from(data, tmp_path, monkeypatch):
         trajectory_scores, "_train_svm", lambda x, y: learnt.extend([x, y]) or svm(x, y)
     )
     empty = without_trajectories(data, "train")
-    score(data, tmp_path / "scores.npz", part="train")
-    train = part_labels(data)["train"]
+    score(data, tmp_path / "scores.npz")
+    parts = part_labels(data)
+    train = parts["train"]
     sample, vectors, labels = learnt
     kept = {key: store_of(data).read(key) for key in train}
     np.testing.assert_array_equal(sample, np.concatenate(list(kept.values())).astype("float32"))
     assert labels.tolist() == [label for key, label in train.items() if key != empty]
-    assert len(vectors) == 15 and vectors.any(1).all()
-    assert read_scores(tmp_path / "scores.npz").ids == list(train)
+    assert len(vectors) == len(train) - 1 == 15 and vectors.any(1).all()
+    assert read_scores(tmp_path / "scores.npz").ids == list(parts["test"])
 
 
 def test_folds(data, tmp_path):
@@ -221,7 +233,8 @@ def test_classes_without_training_videos_have_the_lowest_decision_value(rng, cla
 
 def test_videos_without_trajectories_are_told_and_too_few_are_refused(tiny_data, data, tmp_path):
     short = shutil.copytree(tiny_data, tmp_path / "short")  # 12 frames
-    with pytest.raises(DataError, match="0 trajectories in the training part .*components need"):
+    message = "0 trajectories in the training part .*components need .*more videos or fewer comp"
+    with pytest.raises(DataError, match=message):
         score(short, tmp_path / "scores.npz")
     key = without_trajectories(data, "test")
     summary = score(data, tmp_path / "scores.npz")
@@ -258,8 +271,10 @@ def test_mistakes(data, tmp_path):
     for error, message, options in (
         (UsageError, "part must be one of train, .* got 'all'", {"part": "all"}),
         (DataError, r"no videos in the part 'validation'; there are", {"part": "validation"}),
-        (UsageError, "components and sample must be at least 1, got 0", {"components": 0}),
-        (UsageError, "components and sample must be at least 1, got 2 and 0", {"sample": 0}),
+        (UsageError, "components must be at least 1, got 0", {"components": 0}),
+        (UsageError, "sample must be at least 54 for 2 components, got 53", {"sample": 53}),
+        (UsageError, "workers must be at least 1, got 0", {"workers": 0}),
+        (UsageError, "workers must be at least 1, got -1", {"workers": -1}),
         (UsageError, "short_side must be at least 32 pixels .* got 31", {"short_side": 31}),
         (UsageError, "drop --fold", {"fold": 1}),
     ):
@@ -268,7 +283,7 @@ def test_mistakes(data, tmp_path):
     split = data / "split.csv"
     lines = split.read_text().splitlines()
     split.write_text("\n".join(x for x in lines if "test" in x or "left" in x or "id" in x) + "\n")
-    with pytest.raises(DataError, match="training part has .* of one class"):
+    with pytest.raises(DataError, match="training part has .* of one class.*without traj"):
         score(data, tmp_path / "scores.npz")
 
 

@@ -27,6 +27,7 @@ _APART = rb"(?:\s|#[^\n]*\n)+"
 _NUMBER = rb"([1-9][0-9]{0,4})"
 _PPM = re.compile(rb"P6" + (_APART + _NUMBER) * 3 + rb"\s")
 _FLO_HEADER = 12  # bytes
+_LARGEST_KNOWN = 1e9  # pixels; what is above says "unknown" in the format of Middlebury
 _FLOW = (None, None, 2)
 
 
@@ -43,9 +44,12 @@ class TruePairs:
         """From a number, and a seed or None, to frames `(2, H, W, 3)` and flow `(H, W, 2)`."""
         paths = tf.constant(self.files)
 
+        def decoded(trio):
+            return read_truth(*(path.decode() for path in trio))
+
         def read(number, seed):
             kinds = (tf.uint8, tf.float32)
-            frames, flow = tf.numpy_function(_read_truth, [paths[number]], kinds, stateful=False)
+            frames, flow = tf.numpy_function(decoded, [paths[number]], kinds, stateful=False)
             return tf.ensure_shape(frames, (2, None, None, 3)), tf.ensure_shape(flow, _FLOW)
 
         return read
@@ -84,15 +88,10 @@ class ClipPairs:
 
 
 def with_flow(data, videos: list[Video], name: str) -> list[Video]:
-    """The videos that have two frames at least, each with the path of its planes `DATA/flow/NAME`.
+    """The videos, each with the path of its planes in `DATA/flow/NAME`.
 
     Raises `DataError` when these are missing, damaged, or made of other videos.
     """
-    videos = [video for video in videos if video.frames > 1]
-    if not videos:
-        raise DataError(
-            f"{data}: no video of a part has two frames, so that there is no flow in it"
-        )
     records = {record.id: record for record in flow_records.read_flow_index(data, name)}
     flow_records.check_flow_contents(data, name, [records[video.id] for video in videos])
     return [dataclasses.replace(video, flow=records[video.id].path) for video in videos]
@@ -171,11 +170,20 @@ def read_ppm(path) -> np.ndarray:
     return pixels.reshape(height, width, 3)
 
 
-def _read_truth(paths):
-    first, second, flow = (path.decode() for path in paths)
+def read_truth(first, second, flow) -> tuple[np.ndarray, np.ndarray]:
+    """A pair of three paths: frames `(2, H, W, 3)`, uint8, and flow `(H, W, 2)`, float32.
+
+    Raises `DataError` for a damaged file, and for flow that is not known everywhere.
+    """
     frames, motion = np.stack([read_ppm(first), read_ppm(second)]), codec.read_flo(flow)
     if motion.shape[:2] != frames.shape[1:3]:
         raise DataError(f"{flow}: is of another size than {first}; copy or make it again")
+    unknown = np.count_nonzero(~(np.abs(motion) <= _LARGEST_KNOWN).all(-1))
+    if unknown:
+        raise DataError(
+            f"{flow}: the flow of {unknown} of {motion[..., 0].size} pixels is unknown (NaN or "
+            f"above {_LARGEST_KNOWN:.0e}), expected that of all; leave the pair out"
+        )
     return frames, motion
 
 
@@ -186,8 +194,8 @@ def held_out(items) -> tuple[list, list]:
     """
     if len(items) < 2:
         raise DataError(
-            f"flow cannot be learnt from {len(items)} pairs or videos: one is held out, so that "
-            "two are the least; add some"
+            f"flow cannot be learnt from {len(items)} pairs, or groups of videos: one is held out, "
+            "so that two are the least; add some"
         )
     held = range(4, len(items), 5) if len(items) > 4 else [len(items) - 1]
     return [item for i, item in enumerate(items) if i not in held], [items[i] for i in held]

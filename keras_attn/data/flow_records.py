@@ -11,7 +11,6 @@ behind without an index entry is made again. The records of frames are only read
 import concurrent.futures
 import contextlib
 import dataclasses
-import os
 import time
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from keras_attn.data.flow_index import (
     read_flow_provenance,
 )
 from keras_attn.data.flow_making import QUALITY, FlowMaker
+from keras_attn.data.pool import processors
 from keras_attn.data.streams import FLOW_METHODS, flow_name
 from keras_attn.errors import DataError, UsageError, UserError, require
 from keras_attn.files import alone, leftovers, read_json, write_json
@@ -158,7 +158,7 @@ def _claim(folder, settings):
 
 
 def _fill(store, maker, workers, progress):
-    with store, concurrent.futures.ThreadPoolExecutor(workers or _processors()) as pool:
+    with store, concurrent.futures.ThreadPoolExecutor(workers or processors()) as pool:
         waiting = {pool.submit(maker.make, row, store.index.get(row.id)): row for row in store.rows}
         try:
             for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
@@ -171,10 +171,6 @@ def _fill(store, maker, workers, progress):
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return store.summary()
-
-
-def _processors():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Store:

@@ -154,7 +154,7 @@ class Pool:
             )
         if not 0 < seconds < 1e6:
             raise UsageError(f"seconds must be above 0 and below 1e6, got {seconds}")
-        self.size = workers or _processors()
+        self.size = workers or processors()
         self.workers = [Worker(memory_bytes, seconds) for _ in range(self.size)]
 
     def __enter__(self):
@@ -199,7 +199,6 @@ class Pool:
             self.free.put(worker)
 
 
-def _processors():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def processors() -> int:
+    """How many processors this process may use, and so how many workers there are by default."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

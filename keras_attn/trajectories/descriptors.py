@@ -13,10 +13,10 @@ from keras_attn.errors import require
 PATCH = 32  # side of the square around a point, pixels of its scale
 CELL = PATCH // 2
 BINS = {"hog": 8, "hof": 9, "mbhx": 8, "mbhy": 8}
-LENGTHS = {name: 4 * bins for name, bins in BINS.items()}  # in one frame
+FRAME_LENGTHS = {name: 4 * bins for name, bins in BINS.items()}  # of one frame's histograms
 STILL = 0.4  # pixels; slower flow counts into the last bin of HOF
 EPSILON = 0.05
-SETTINGS = {"patch": PATCH, "still": STILL, "epsilon": EPSILON}
+SETTINGS = {"patch": PATCH, "bins": BINS, "still": STILL, "epsilon": EPSILON}
 
 _CHANNELS = sum(BINS.values())
 

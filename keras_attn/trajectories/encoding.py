@@ -14,20 +14,21 @@ from keras_attn.errors import require
 from keras_attn.trajectories.video import LENGTHS
 
 _PURPOSE = "encoding trajectories"
+_SEED = 0
 _ROUNDS = 100  # of expectation maximisation, at most; ours
 
 
 class FisherEncoder:
     """A vocabulary that is learnt from a sample of trajectories: `fit`, then `encode`.
 
-    `components` is the number of Gaussians of each descriptor. The same sample and `seed` give the
-    same encoder.
+    `components` is the number of Gaussians of each descriptor. The same sample gives the same
+    encoder.
     """
 
-    def __init__(self, components: int = 256, seed: int = 0):
+    def __init__(self, components: int = 256):
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
-        self.components, self.seed = components, seed
+        self.components = components
         self.unconverged: tuple[str, ...] = ()  # descriptors whose mixture was stopped early
         self._steps = {}
 
@@ -78,9 +79,9 @@ class FisherEncoder:
         from sklearn.mixture import GaussianMixture
 
         part = part.astype("float64")
-        reduction = PCA(part.shape[1] // 2, random_state=self.seed).fit(part)
+        reduction = PCA(part.shape[1] // 2, random_state=_SEED).fit(part)
         mixture = GaussianMixture(
-            self.components, covariance_type="diag", random_state=self.seed, max_iter=_ROUNDS
+            self.components, covariance_type="diag", random_state=_SEED, max_iter=_ROUNDS
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by `unconverged`

@@ -8,13 +8,24 @@ import numpy as np
 
 from keras_attn.errors import require
 
-STEP = 2**0.5  # from a scale to the next smaller one
+PER_OCTAVE = 2  # scales from a size to half of it
 MOST_SCALES = 8
 SMALLEST = 32  # pixels of the short side
 
 _FARNEBACK = {"winsize": 10, "iterations": 2, "poly_n": 7, "poly_sigma": 1.5}
 _MEDIAN = 5  # pixels
-SETTINGS = {"scales": MOST_SCALES, "farneback": _FARNEBACK, "median": _MEDIAN}
+SETTINGS = {
+    "per_octave": PER_OCTAVE,
+    "scales": MOST_SCALES,
+    "smallest": SMALLEST,
+    "farneback": _FARNEBACK,
+    "median": _MEDIAN,
+}
+
+
+def factor(level: int) -> float:
+    """The full size over that of a level, from 0."""
+    return 2 ** (level / PER_OCTAVE)  # exact where it is whole
 
 
 def sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -28,9 +39,9 @@ def sizes(height: int, width: int) -> list[tuple[int, int]]:
             f"that much, got {height} x {width}"
         )
     found = []
-    while len(found) < MOST_SCALES and min(height, width) / STEP ** len(found) >= SMALLEST:
-        factor = STEP ** len(found)
-        found.append((round(height / factor), round(width / factor)))
+    while len(found) < MOST_SCALES and min(height, width) / factor(len(found)) >= SMALLEST:
+        smaller = factor(len(found))
+        found.append((round(height / smaller), round(width / smaller)))
     return found
 
 
@@ -56,7 +67,7 @@ def flows(first, second) -> list[np.ndarray]:
         if flow is None:
             flow = np.zeros((height, width, 2), "float32")
         else:
-            flow = STEP * cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+            flow = factor(1) * cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
         flow = cv2.calcOpticalFlowFarneback(  # this scale alone: ours are the levels
             before, after, flow, pyr_scale=0.5, levels=0, flags=flags, **_FARNEBACK
         )

@@ -6,7 +6,7 @@ Wang & Schmid, ICCV 2013. Letters: `N` points or paths, `h, w` pixels of the sca
 import numpy as np
 
 from keras_attn.errors import require
-from keras_attn.trajectories.descriptors import LENGTHS, describe
+from keras_attn.trajectories.descriptors import FRAME_LENGTHS, describe
 
 GRID = 5  # pixels between new points
 LENGTH = 15  # frames that a point is followed
@@ -20,6 +20,7 @@ CAMERA = 1.0  # pixels, the largest stabilised displacement
 SETTINGS = {
     "grid": GRID,
     "length": LENGTH,
+    "temporal_cells": TEMPORAL_CELLS,
     "quality": QUALITY,
     "static": STATIC,
     "random": RANDOM,
@@ -74,7 +75,7 @@ class Tracks:
         self._arrays = {
             "points": np.zeros((0, LENGTH + 1, 2), "float32"),
             "moves": np.zeros((0, LENGTH, 2), "float32"),
-            "histograms": np.zeros((0, TEMPORAL_CELLS, sum(LENGTHS.values())), "float32"),
+            "histograms": np.zeros((0, TEMPORAL_CELLS, sum(FRAME_LENGTHS.values())), "float32"),
             "ages": np.zeros(0, "int64"),
         }
 

@@ -20,7 +20,7 @@ from keras_attn.trajectories import descriptors, pyramid, tracking
 
 # The entries of a trajectory's descriptors, in the order in which they are joined.
 LENGTHS = {"trajectory": 2 * tracking.LENGTH} | {
-    name: tracking.TEMPORAL_CELLS * length for name, length in descriptors.LENGTHS.items()
+    name: tracking.TEMPORAL_CELLS * length for name, length in descriptors.FRAME_LENGTHS.items()
 }
 
 # Every constant that the trajectories of a video depend on, as plain values.
@@ -67,7 +67,7 @@ def extract(frames: Iterable[np.ndarray]) -> Trajectories:
     for number, frame in enumerate(frames):
         levels = pyramid.pyramid(_grey(frame, number))
         if before is None:
-            scales = [tracking.Tracks(pyramid.STEP**level) for level in range(len(levels))]
+            scales = [tracking.Tracks(pyramid.factor(level)) for level in range(len(levels))]
         else:
             _check_size(levels[0], before[0], number)
             _advance(scales, before, levels)
@@ -120,9 +120,9 @@ def _gather(found):
     )
     lengths = np.linalg.norm(moves, axis=2).sum(1)[:, None]
     described = {"trajectory": moves.reshape(len(moves), LENGTHS["trajectory"]) / lengths}
-    ends = np.cumsum(list(descriptors.LENGTHS.values()))[:-1]
+    ends = np.cumsum(list(descriptors.FRAME_LENGTHS.values()))[:-1]
     parts = np.split(histograms, ends, axis=2)
-    for name, part in zip(descriptors.LENGTHS, parts, strict=True):
+    for name, part in zip(descriptors.FRAME_LENGTHS, parts, strict=True):
         described[name] = part.reshape(len(part), LENGTHS[name])
     return Trajectories(
         positions,

@@ -84,6 +84,16 @@ def test_pairs_whose_sizes_differ_are_refused(truth):
         flow_pairs.true_pairs(truth)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.7e9, -1.7e9])
+def test_flow_that_is_unknown_somewhere_is_refused(truth, value):
+    flow = np.zeros((20, 40, 2))
+    flow[3, 4:6, 1] = value
+    write_flo(truth / "00001_flow.flo", flow)
+    batches = flow_pairs.batches(TruePairs(tuple(flow_pairs.true_pairs(truth))), 8, 7)
+    with pytest.raises(tf.errors.OpError, match="00001_flow.flo: the flow of 2 of 800 pixels is"):
+        list(batches)
+
+
 def test_flow_is_squeezed_in_its_values_too():
     columns, rows = np.meshgrid(np.arange(40.0), np.arange(20.0))
     flow = np.stack([0.3 * columns, 2 - 0.1 * rows], -1).astype("float32")
@@ -103,7 +113,7 @@ def test_a_fifth_is_held_out():
     assert flow_pairs.held_out(list(range(12))) == ([0, 1, 2, 3, 5, 6, 7, 8, 10, 11], [4, 9])
     assert flow_pairs.held_out("abcde") == (list("abcd"), ["e"])
     assert flow_pairs.held_out("ab") == (["a"], ["b"])
-    with pytest.raises(DataError, match="cannot be learnt from 1 pairs or videos"):
+    with pytest.raises(DataError, match="cannot be learnt from 1 pairs, or groups of videos"):
         flow_pairs.held_out("a")
 
 

@@ -11,15 +11,17 @@ from keras_attn.models.flow_pretraining import _area_mean
 pytestmark = pytest.mark.usefixtures("small_flownet")
 
 
-def _translated(rng, x=3, y=-2, side=64):
-    """Two frames of a smooth texture that moves by (x, y) pixels, and its flow."""
-    coarse = rng.random((1, 12, 12, 3), dtype="float32")
+def _translated(rng, side):
+    """Two pairs of a smooth texture that moves by (3, -2) pixels, and back, and their flow."""
+    coarse = rng.random((1, side // 6, side // 6, 3), dtype="float32")
     texture = keras.ops.image.resize(255 * coarse, (side + 8, side + 8), "bicubic")
-    texture = keras.ops.convert_to_numpy(texture)
-    first = texture[:, 4 : 4 + side, 4 : 4 + side]
-    second = texture[:, 4 - y : 4 - y + side, 4 - x : 4 - x + side]
-    flow = np.broadcast_to(np.array([x, y], "float32"), (1, side, side, 2))
-    return np.concatenate([first, second], axis=-1), flow
+    texture = keras.ops.convert_to_numpy(texture)[0]
+    moves = np.array([(3, -2), (-3, 2)])
+    first = texture[4 : 4 + side, 4 : 4 + side]
+    seconds = [texture[4 - y : 4 - y + side, 4 - x : 4 - x + side] for x, y in moves]
+    frames = np.stack([np.concatenate([first, second], axis=-1) for second in seconds])
+    flow = moves[:, None, None].astype("float32") * np.ones((side, side, 1), "float32")
+    return frames, flow
 
 
 def test_area_mean(rng):
@@ -56,18 +58,19 @@ def test_objective_equals_numpy(rng):
 
 
 def test_it_learns_a_translation(rng):
-    frames, flow = _translated(rng)
-    model = FlowPretraining((64, 64, 6))
-    model.compile(keras.optimizers.Adam(1e-3), jit_compile=JIT)
+    frames, flow = _translated(rng, 32)
+    model = FlowPretraining((32, 32, 6))
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=JIT)
     history = model.fit(frames, flow, epochs=25, verbose=0).history
-    assert history["loss"][-1] < 0.1 * history["loss"][0]
-    assert history["endpoint_error"][-1] < 0.5 * np.hypot(3, 2) < history["endpoint_error"][0]
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    # What does not look at the frames errs by no less than the length of the flow.
+    assert history["endpoint_error"][-1] < 0.7 * np.hypot(3, 2) < history["endpoint_error"][0]
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX takes long to build it")
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains(rng, policy, dtype):
-    frames, flow = _translated(rng)
+    frames, flow = _translated(rng, 64)
     policy(dtype)
     model = FlowPretraining((64, 64, 6))
     check_step(model, frames, flow)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from moving import texture
 
-from keras_attn.trajectories.descriptors import BINS, LENGTHS, cell_sums, describe
+from keras_attn.trajectories.descriptors import BINS, FRAME_LENGTHS, cell_sums, describe
 from keras_attn.trajectories.tracking import Tracks, new_points
 
 HEIGHT, WIDTH = 44, 53
@@ -66,7 +66,7 @@ def test_a_trajectory_is_described_as_with_loops():
     for row in (0, len(found["positions"]) // 2):
         positions = found["positions"][row]
         start = 0
-        for name, length in LENGTHS.items():
+        for name, length in FRAME_LENGTHS.items():
             mine = found["histograms"][row][:, start : start + length]
             start += length
             frames = [one_frame(name, greys[t], stabilised[t], positions[t]) for t in range(15)]
@@ -83,14 +83,14 @@ def test_the_squares_of_each_descriptor_sum_to_one_in_a_frame():
     points = new_points(grey, np.zeros((0, 2)))
     found = describe(cell_sums(grey, smooth_flow(3)), points)
     assert found.shape == (len(points), 132) and (found > 0).all()
-    for part in np.split(found, np.cumsum(list(LENGTHS.values()))[:-1], axis=1):
+    for part in np.split(found, np.cumsum(list(FRAME_LENGTHS.values()))[:-1], axis=1):
         np.testing.assert_allclose((part**2).sum(1), 1, rtol=1e-5)
 
 
 def test_nothing_to_see_and_no_motion():
     flow = np.zeros((HEIGHT, WIDTH, 2), "float32")
     found = describe(cell_sums(np.full((HEIGHT, WIDTH), 9, "uint8"), flow), [[20.0, 20.0]])[0]
-    hog, hof, mbhx, _ = np.split(found, np.cumsum(list(LENGTHS.values()))[:-1])
+    hog, hof, mbhx, _ = np.split(found, np.cumsum(list(FRAME_LENGTHS.values()))[:-1])
     np.testing.assert_allclose(hog, 32**-0.5, rtol=1e-6)
     np.testing.assert_allclose(mbhx, 32**-0.5, rtol=1e-6)
     total = 4 * (256.05 + 8 * 0.05)

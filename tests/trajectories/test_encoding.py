@@ -29,7 +29,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def encoder(sample):
-    return FisherEncoder(COMPONENTS, seed=3).fit(sample)
+    return FisherEncoder(COMPONENTS).fit(sample)
 
 
 def by_hand(descriptors, mixture):
@@ -78,11 +78,10 @@ def test_a_video_without_trajectories_has_the_zero_vector(encoder):
     assert vector.shape == (encoder.length,) and vector.dtype == np.float32 and not vector.any()
 
 
-def test_the_same_sample_and_seed_give_the_same_vectors(encoder, sample):
-    again = FisherEncoder(COMPONENTS, seed=3).fit(sample)
+def test_the_same_sample_gives_the_same_vectors(encoder, sample):
+    np.random.seed(9)  # what came before does not matter
+    again = FisherEncoder(COMPONENTS).fit(sample)
     np.testing.assert_array_equal(again.encode(sample[:9]), encoder.encode(sample[:9]))
-    other = FisherEncoder(COMPONENTS, seed=4).fit(sample)
-    assert not np.array_equal(other.encode(sample[:9]), encoder.encode(sample[:9]))
 
 
 def test_gaussians_that_did_not_converge_are_told(monkeypatch, encoder, sample):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from moving import in_box, texture, video
 
-from keras_attn.trajectories import LENGTHS, extract, pyramid, tracking
+from keras_attn.trajectories import LENGTHS, SETTINGS, descriptors, extract, pyramid, tracking
 from keras_attn.trajectories.tracking import Tracks, are_trajectories, new_points
 
 THING = (30, 34, 56, 44)
@@ -99,9 +99,21 @@ def test_scales_shrink_by_the_root_of_two_down_to_32_pixels():
     ]
     assert pyramid.sizes(32, 90) == [(32, 90)]
     assert pyramid.sizes(46, 46) == [(46, 46), (33, 33)]
+    assert pyramid.sizes(64, 64) == [(64, 64), (45, 45), (32, 32)]
+    assert pyramid.sizes(128, 128) == [(128, 128), (91, 91), (64, 64), (45, 45), (32, 32)]
     assert len(pyramid.sizes(1080, 1920)) == 8
     grey = texture(3, 60, 90).astype("uint8")
     assert [level.shape for level in pyramid.pyramid(grey)] == [(60, 90), (42, 64)]
+
+
+def test_the_settings_hold_every_constant():
+    derived = {"SETTINGS", "CELL", "FRAME_LENGTHS"}
+    for module in (pyramid, tracking, descriptors):
+        assert module.SETTINGS.items() <= SETTINGS.items()
+        known = [*module.SETTINGS.values(), *module.SETTINGS.get("jump", ())]
+        for name, value in vars(module).items():
+            constant = name.isupper() and name[0] != "_" and name not in derived
+            assert not constant or value in known, name
 
 
 def test_new_points_are_where_there_is_structure_and_no_point():
