@@ -112,15 +112,14 @@ def test_sigterm_saves_and_goes_on_to_who_handles_it(tiny_features, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_is_finite_and_resumes(whole, tiny_features, tmp_path, precision):
-    recipe = dataclasses.replace(SMALL, precision=precision)
+def test_mixed_precision_is_finite_and_resumes(whole, tiny_features, tmp_path):
+    recipe = dataclasses.replace(SMALL, precision="mixed_float16")
     once = training.train(recipe, tiny_features, tmp_path / "once")
     assert_same_run(stop_and_resume(recipe, tiny_features, tmp_path / "parted", 14), once)
     assert all(np.isfinite(weights).all() for weights in model_weights(once).values())
     assert all(np.isfinite(float(x)) for row in history(once) for x in row.values())
     more = len(checkpoint_content(once)[0]) - len(checkpoint_content(whole)[0])
-    assert (more > 0) == (precision == "mixed_float16")  # the loss scale is saved too
+    assert more > 0  # the loss scale is saved too
 
 
 @pytest.mark.slow
