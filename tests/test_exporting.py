@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from keras_attn import export, exporting, runs, verification
 from keras_attn.errors import UserError
-from keras_attn.exporting import MAPS, SCORES, versions
+from keras_attn.exporting import SCORES, versions
 from keras_attn.loading import load_recognizer
+from keras_attn.pieces import TIMELINE
 
 
 def contents(folder):
@@ -59,7 +60,7 @@ def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
     }
     for name, signature in signatures.items():
         outputs = described(signature.outputs)
-        assert set(outputs) == set(SCORES + MAPS if name == "explain" else SCORES)
+        assert set(outputs) == set((*SCORES, *TIMELINE) if name == "explain" else SCORES)
         assert {kind for kind, _ in outputs.values()} == {"float32"}
         assert outputs["probabilities"][1][-1] == 4
 

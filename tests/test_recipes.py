@@ -178,7 +178,7 @@ def test_flags_need_frames():
         ("weight_decay", "NaN", "weight_decay must be at least 0 and finite, got nan"),
         ("optimizer", "lion", "optimizer must be one of adam, sgd, adadelta, got 'lion'"),
         ("batch_norm", "partial", "batch_norm=partial needs train_backbone=true"),
-        ("clips.snippet", "2", "clips.snippet=2 of RGB needs cached=false"),
+        ("clips.snippet", "2", "clips.snippet=2 needs cached=false"),
         ("clips.test_frames", "2", "clips.test_frames needs clips.sampling=segments"),
         ("learning_rate", "0", "learning_rate must be above 0"),
         ("learning_rate", "nan", "learning_rate must be of type float"),

@@ -180,8 +180,6 @@ def test_cached_features_of_flow_are_the_backbone_on_stacks(tiny_flow):
 
 
 def test_frames_side_by_side_are_not_taken_for_flow(tiny_data):
-    with pytest.raises(UsageError, match="snippet=2 of RGB needs cached=false"):
-        override(RECIPES["pyramid_attention_tiny"], {"clips.snippet": "2"})
     with pytest.raises(UsageError, match="snippet=2 needs input flow"):
         keras_attn.features(tiny_data, "tiny", weights=None, size=32, stream=Stream(snippet=2))
     for wrong in ({"input": "depth"}, {"flow_method": "tvl1_opencv"}, {"snippet": -2}):

@@ -189,19 +189,13 @@ class Recipe:
                 "flip, random_crop and train_backbone need cached=false: cached features "
                 "were computed once, from whole frames"
             )
-        if self.input == "rgb" and self.clips.snippet > 1:
-            self._check_frames_side_by_side()
+        if self.cached and self.input == "rgb" and self.clips.snippet > 1:
+            raise UsageError(
+                f"clips.snippet={self.clips.snippet} needs cached=false: cached features of RGB "
+                "belong to single frames"
+            )
         if self.batch_norm != "train" and not self.train_backbone:
             raise UsageError(f"batch_norm={self.batch_norm} needs train_backbone=true")
-
-    def _check_frames_side_by_side(self):
-        """A backbone sees one frame or planes of flow; an attention network may see frames too."""
-        alone = self.arguments.get("attention_network", "shared") == "shared"
-        if self.cached or self.model != "sta_cnn" or alone:
-            raise UsageError(
-                f"clips.snippet={self.clips.snippet} of RGB needs cached=false, model sta_cnn and "
-                "an attention network of its own, which sees several frames; use clips.snippet=1"
-            )
 
     def _check_pretraining(self):
         if not self.pretraining.wanted:
