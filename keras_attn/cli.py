@@ -9,7 +9,6 @@ import warnings
 from keras_attn import __version__
 from keras_attn.data.streams import FLOW_METHODS, INPUTS
 from keras_attn.errors import UserError
-from keras_attn.late_fusion import KINDS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes, not its errors
 
@@ -186,7 +185,7 @@ def _fuse(verb):
     add("--weights", type=float, nargs="+", help="one a file (default: those of the papers)")
     add(
         "--kind",
-        choices=tuple(KINDS),
+        choices=("probabilities", "logits", "l2"),
         help="what is added (default: probabilities; l2 with trajectories)",
     )
     add(

@@ -51,8 +51,8 @@ def export(run, destination, *, weights=None) -> Verification:
     opened = [runs.open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
     weights = fusion_weights(opened, weights)
     _check_flow(opened)
-    destination = _model_folder(destination)
     recognizer = load_fused(opened, weights)
+    destination = _model_folder(destination)
     with _staging(destination) as staged:
         _write(recognizer, staged)
         write_atomic(staged / "assets" / "classes.txt", "\n".join(opened[0].classes) + "\n")

@@ -21,6 +21,7 @@ use. It differs from OpenCV's:
 """
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -267,5 +268,8 @@ def _at_once(pixels):
 def _model(shape):
     frames = [keras.Input(shape, name=name) for name in ("first", "second")]
     model = keras.Model(frames, TVL1()(*frames))
-    model.compile()  # with XLA, unless ops must be deterministic
+    with warnings.catch_warnings():
+        # Where ops must be deterministic, as in a process that has trained, Keras goes without XLA.
+        warnings.simplefilter("ignore", UserWarning)
+        model.compile(jit_compile=True)
     return model

@@ -108,7 +108,7 @@ def test_what_it_was_made_with_lies_beside_it(data):
     assert (made["width"], made["height"], made["quality"]) == (56, 40, 95)
     assert made["index_base"] == 0 and "frame k to frame k + 1" in made["planes"]
     assert made["settings"].items() >= settings("dis").items()
-    assert made["settings"]["camera"]["features"] == "sift"
+    assert made["settings"]["camera"]["sift"]["nfeatures"] == 500
     assert made["records"] == record_index.read_provenance(data)
     record = read_flow_index(data, "dis_warped")[2]
     example = tf.train.SequenceExample.FromString(Path(record.path).read_bytes())
