@@ -97,10 +97,10 @@ def tiny_features(tiny_data, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_flow(tiny_data, tmp_path_factory):
-    """A copy of `tiny_data` with TV-L1 flow of 24 x 20 pixels, 11 planes a video."""
+    """A copy of `tiny_data` with TV-L1 flow of 18 x 16 pixels, 11 planes a video."""
     import keras_attn
 
     data = tmp_path_factory.mktemp("flow") / "data"
     shutil.copytree(tiny_data, data)
-    keras_attn.extract_flow(data, width=24, height=20)
+    keras_attn.extract_flow(data, width=18, height=16)
     return data

@@ -9,6 +9,7 @@ from keras_attn.backbones import build_backbone
 from keras_attn.files import read_json
 from keras_attn.loading import load_recognizer
 from keras_attn.models import MODELS, swap_input
+from keras_attn.prediction import open_model
 from keras_attn.recipes import RECIPES, override
 
 SMALLER = {"epochs": "1", "clips.size": "32", "batch_size": "6"}
@@ -63,9 +64,10 @@ def test_an_export_agrees_and_explains_a_video(run, tiny_data, tmp_path):
     verification = keras_attn.export(run.path, tmp_path / "models")
     assert verification.passed
     video = next((tiny_data.parent / "videos").rglob("*.mp4"))
-    explanation = keras_attn.explain(video, tmp_path / "models", tmp_path / "overlay.mp4")
+    model = open_model(tmp_path / "models")
+    explanation = keras_attn.explain(video, model, tmp_path / "overlay.mp4")
     assert explanation.path.stat().st_size > 0
-    (served,) = keras_attn.predict(video, tmp_path / "models")
+    (served,) = keras_attn.predict(video, model)
     (trained,) = keras_attn.predict(video, run.path)
     assert served.guesses[0].probability == pytest.approx(trained.guesses[0].probability, abs=1e-5)
 

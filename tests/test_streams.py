@@ -18,6 +18,7 @@ from keras_attn.data.source import open_source, stream_videos
 from keras_attn.data.streams import Stream
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.flow import codec
+from keras_attn.flow.tvl1 import tvl1
 from keras_attn.fused_recognition import FusedRecognizer
 from keras_attn.loading import load_recognizer
 from keras_attn.recipes import RECIPES, override
@@ -31,7 +32,7 @@ SMALLER = {
     "clips.snippet": "3",
     "epochs": "2",
     "batch_size": "6",
-    "model.test_keep": "3",
+    "model.test_pooling": "average",  # a choice of segments would hang on the last bit of the flow
     "model.groups": "2",
     "seed": "4",
 }
@@ -146,7 +147,10 @@ def test_flow_is_computed_from_the_frames_where_none_is_given(run, tiny_flow):
     (video, *_) = open_source(tiny_flow, run.recipe).parts["test"]
     frames = frames_of(video)
     squeezed = transforms.squeeze(frames, recognizer.flow_size).numpy()
-    planes = np.asarray(codec.to_bytes(flow.estimate(squeezed[:-1], squeezed[1:])))
+    made = tf.function(tvl1)(squeezed[:-1], squeezed[1:])  # without XLA, as in a served model
+    planes = codec.to_bytes(made).numpy()
+    estimated = codec.to_bytes(flow.estimate(squeezed[:-1], squeezed[1:])).numpy()
+    assert abs(planes.astype(int) - estimated).max() <= 1
     given = recognizer.answer_planes(frames[None], planes[None])
     found = recognizer.answer_frames(frames[None])
     for key in ("probabilities", "where", "when"):
@@ -269,10 +273,10 @@ def test_flow_of_opencv_is_computed_for_a_video_that_is_no_record(run):
     recognizer = Recognizer(keras.models.load_model(run.model, compile=False), run.recipe, made)
     frames = np.random.default_rng(5).integers(0, 256, (6, 30, 40, 3), dtype=np.uint8)
     planes = planes_between(frames, made)
-    assert planes.shape == (5, 20, 24, 2) and planes.dtype == np.uint8
-    squeezed = transforms.squeeze(frames, (20, 24)).numpy()
+    assert planes.shape == (5, 16, 18, 2) and planes.dtype == np.uint8
+    squeezed = transforms.squeeze(frames, (16, 18)).numpy()
     expected = codec.to_bytes(flow.estimate(squeezed[:-1], squeezed[1:], "dis")).numpy()
     np.testing.assert_array_equal(planes, expected)
     answer = recognizer.answer_planes(frames[None], planes[None])
     assert answer["when"].shape == (1, 6)
-    np.testing.assert_array_equal(planes_between(frames[:1], made), np.full((1, 20, 24, 2), 128))
+    np.testing.assert_array_equal(planes_between(frames[:1], made), np.full((1, 16, 18, 2), 128))
