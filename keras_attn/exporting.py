@@ -48,7 +48,7 @@ def export(run, destination, *, weights=None) -> Verification:
     and verified when it appears; raises `UserError` and leaves nothing when verification fails.
     What killed exports left behind (`.staging-*`, which TF Serving does not look at) is removed.
     """
-    opened = [runs.open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
+    opened = runs.open_runs(run)
     weights = fusion_weights(opened, weights)
     _check_flow(opened)
     recognizer = load_fused(opened, weights)

@@ -117,6 +117,11 @@ def open_run(path) -> Run:
     return Run(path, read_json(path / "run.json"))
 
 
+def open_runs(paths) -> list[Run]:
+    """Open one run folder, or each of several, as `open_run` does."""
+    return [open_run(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
     found = {name: importlib.import_module(name).__version__ for name in PACKAGES}

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_attn.errors import UserError
 from keras_attn.files import read_json, staging
-from keras_attn.runs import open_run
+from keras_attn.runs import open_runs
 from keras_attn.verification_process import read_request
 
 TOLERANCE = 1e-5
@@ -67,7 +67,7 @@ def verify(saved_model, *, run=None) -> Verification:
         return verify_folder(folder, reference)
     from keras_attn.loading import load_fused
 
-    runs = [open_run(path) for path in ([run] if isinstance(run, str | Path) else run)]
+    runs = open_runs(run)
     weights = read_json(folder / "assets" / "training.json").get("weights")
     if weights is None:
         raise UserError(f"{folder}: was exported by an earlier version; export the run again")
