@@ -8,23 +8,24 @@ import importlib
 __version__ = "0.1.0"
 
 _VERBS = {
-    "scan": "keras_attn.data.audit",
-    "split": "keras_attn.data.splits",
+    "scan": "keras_attn.datasets.scanning",
+    "split": "keras_attn.datasets.splitting",
     "prepare": "keras_attn.data.records",
     "extract_flow": "keras_attn.data.flow_records",
-    "features": "keras_attn.extraction",
-    "train": "keras_attn.training",
-    "evaluate": "keras_attn.evaluation",
-    "score_trajectories": "keras_attn.trajectory_scores",
-    "fuse": "keras_attn.fusion",
-    "predict": "keras_attn.prediction",
-    "explain": "keras_attn.explanation",
-    "export": "keras_attn.exporting",
-    "verify": "keras_attn.verification",
-    "benchmark": "keras_attn.benchmarks",
+    "features": "keras_attn.training.feature_extraction",
+    "train": "keras_attn.training.train",
+    "evaluate": "keras_attn.evaluation.evaluation",
+    "score_trajectories": "keras_attn.trajectories.classification",
+    "fuse": "keras_attn.metrics.fusion",
+    "predict": "keras_attn.inference.prediction",
+    "explain": "keras_attn.inference.explanation",
+    "export": "keras_attn.serving.exporting",
+    "verify": "keras_attn.serving.verification",
 }
 
-__all__ = ["__version__", *_VERBS]
+_PACKAGES = ("backbones", "flow", "layers", "losses", "metrics", "models", "recipes")
+
+__all__ = ["__version__", *_VERBS, *_PACKAGES]
 
 
 def __dir__():
@@ -34,4 +35,6 @@ def __dir__():
 def __getattr__(name):
     if name in _VERBS:
         return getattr(importlib.import_module(_VERBS[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"keras_attn.{name}")
     raise AttributeError(f"module 'keras_attn' has no attribute {name!r}")

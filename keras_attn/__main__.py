@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_attn.cli import main
+from keras_attn.cli.parser import main
 
 sys.exit(main())

@@ -2,7 +2,7 @@
 
     python scripts/attention_against_truth.py demo/run demo/videos.json --videos demo/videos
 
-Prints, for the test part and the frames in which the shape moves, the share of the attention that
+Prints, for the test subset and the frames in which the shape moves, the share of the attention that
 lies in the true box beside the share of the frame that the box covers, and the share of frames
 whose strongest cell has its centre in the box.
 """
@@ -23,15 +23,15 @@ def main():
     parser.add_argument("truth", type=Path)
     parser.add_argument("--videos", type=Path, required=True)
     options = parser.parse_args()
-    from keras_attn.data.source import part_labels
-    from keras_attn.prediction import open_model
-    from keras_attn.runs import open_run
+    from keras_attn.data.source import subset_labels
+    from keras_attn.inference.prediction import open_model
+    from keras_attn.training.runs import open_run
 
     run = open_run(options.run)
     truth = json.loads(options.truth.read_text())
     model = open_model(options.run)
     rows = []
-    for name in part_labels(run.facts["data"], run.facts["fold"])["test"]:
+    for name in subset_labels(run.facts["data"], run.facts["fold"])["test"]:
         rows += video_rows(model, options.videos / name, truth[name])
     mass, area, hit = np.mean(rows, axis=0)
     print(
@@ -42,7 +42,7 @@ def main():
 
 def video_rows(model, path, truth):
     """For each frame of the action: attention in the box, its area, whether the peak is in it."""
-    from keras_attn.data.decode import read_frames
+    from keras_attn.decoding.frames import read_frames
 
     frames, _ = read_frames(path)
     where = model.answer(frames[None])["where"].numpy()[0]

@@ -112,7 +112,7 @@ def main():
     ]
     print("\n".join(lines))
     if options.out:
-        from keras_attn.files import write_json
+        from keras_attn.utils.files import write_json
 
         write_json(options.out, {"turns": options.turns, "steps": options.steps, "rows": rows})
 
@@ -149,7 +149,7 @@ def measure(name, attended, steps):
     import numpy as np
 
     from keras_attn.models import MODELS
-    from keras_attn.training import peak_memory
+    from keras_attn.utils.process import peak_memory
 
     kind, batch, both, without, attention = CASES[name]
     model = MODELS[kind](20, **both, **(attention if attended else without))

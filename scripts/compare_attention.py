@@ -132,7 +132,7 @@ def train(options, variant, fold, seed):
 
 
 def numbers(workdir):
-    from keras_attn.runs import open_run
+    from keras_attn.training.runs import open_run
 
     results = open_run(workdir).read_results()
     found = json.loads((workdir / "evaluation" / "test" / "metrics.json").read_text())["metrics"]
@@ -156,7 +156,7 @@ def pooled_row(name, wanted, data, folds):
     pooled, runs = {}, []
     for fold in folds:
         source = open_source(data, wanted, fold)
-        for videos in source.parts.values():
+        for videos in source.subsets.values():
             for video in videos:
                 if video.id not in pooled:
                     features = np.load(video.path, allow_pickle=False)
@@ -181,7 +181,7 @@ def pooled_row(name, wanted, data, folds):
 
 
 def _arrays(source, pooled):
-    train, test = source.parts["train"], source.parts["test"]
+    train, test = source.subsets["train"], source.subsets["test"]
     return (
         np.stack([pooled[video.id] for video in train]),
         np.array([video.label for video in train]),
@@ -217,7 +217,7 @@ def summary_row(name, runs, folds):
 
 def write(out, rows, settings):
     """Write the table as Markdown to `out`, and the numbers as JSON beside it."""
-    from keras_attn.files import write_atomic, write_json
+    from keras_attn.utils.files import write_atomic, write_json
 
     def number(value, form):
         return "-" if value is None else format(value, form)

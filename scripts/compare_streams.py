@@ -68,16 +68,16 @@ def main():
     runs = [numbers(trajectories[fold]) for fold in folds]  # the same for every seed
     rows.append(summary_row(TRAJECTORIES, runs, len(folds)))
     found[TRAJECTORIES] = {place: trajectories[place[0]] for place in places}
-    for name, parts in FUSIONS.items():
-        runs = [fusion([found[part][place] for part in parts]) for place in places]
+    for name, subsets in FUSIONS.items():
+        runs = [fusion([found[subset][place] for subset in subsets]) for place in places]
         rows.append(summary_row(name, runs, len(folds)))
     write(options.out, rows, settings | {"seeds": options.seeds, "folds": len(folds)})
 
 
 def claim(options):
     """What the runs of the work folder are made with; stops where others are there."""
-    from keras_attn.data.tables import differences
-    from keras_attn.files import read_json, write_json
+    from keras_attn.datasets.tables import differences
+    from keras_attn.utils.files import read_json, write_json
 
     names = ("size", "flow_method", "components", "set")
     settings = {name: getattr(options, name) for name in names}
@@ -90,9 +90,9 @@ def claim(options):
 
 
 def split_folds(data):
-    from keras_attn.data.tables import read_split
+    from keras_attn.datasets.tables import read_split
 
-    return sorted({int(part) for part in read_split(data).values()})
+    return sorted({int(subset) for subset in read_split(data).values()})
 
 
 def recipe(options, name, seed=0):
@@ -118,7 +118,7 @@ def score(options, name, fold, seed):
 
 
 def trajectory_scores(options, fold):
-    """Score the test part by its trajectories, unless that is done; returns the score file."""
+    """Score the test subset by its trajectories, unless that is done; returns the score file."""
     import keras_attn
 
     path = options.workdir / f"trajectories-fold{fold}.npz"
@@ -147,11 +147,11 @@ def fusion(paths):
 
 def numbers(path):
     """The row of a single model, from its score file and, if it has one, its run."""
-    from keras_attn.metrics import summarise
-    from keras_attn.runs import open_run
-    from keras_attn.scores import read_scores
+    from keras_attn.metrics.classification import summarize
+    from keras_attn.metrics.scores import read_scores
+    from keras_attn.training.runs import open_run
 
-    summary = summarise(read_scores(path))
+    summary = summarize(read_scores(path))
     results = {}
     if path.name == "scores.npz":  # of a run
         results = open_run(path.parents[2]).read_results()

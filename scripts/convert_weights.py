@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from keras_attn.errors import UserError, require
-from keras_attn.files import staging
+from keras_attn.utils.files import staging
 
 
 def convert(source, target):

@@ -37,7 +37,7 @@ def main():
     text = tables(pairs, seconds, errors)
     print(text)
     if options.out:
-        from keras_attn.files import write_atomic
+        from keras_attn.utils.files import write_atomic
 
         write_atomic(options.out, text)
 

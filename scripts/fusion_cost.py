@@ -50,7 +50,7 @@ def main():
     text = table(found, measure(found, options.turns), options.size)
     print(text)
     if options.out:
-        from keras_attn.files import write_atomic
+        from keras_attn.utils.files import write_atomic
 
         write_atomic(options.out, text)
 
@@ -90,7 +90,7 @@ def served_pairs():
     import tensorflow as tf
 
     from keras_attn.flow.tvl1 import tvl1
-    from keras_attn.recognition import PAIRS_AT_ONCE
+    from keras_attn.inference.recognizer import PAIRS_AT_ONCE
 
     frames = scene(PAIRS_AT_ONCE + 1, *FLOW_SIZE)
     function = tf.function(tvl1)

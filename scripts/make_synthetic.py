@@ -2,7 +2,7 @@
 
 import argparse
 
-from keras_attn.data.synthetic import write_dataset
+from keras_attn.datasets.synthetic import write_dataset
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

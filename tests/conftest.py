@@ -48,7 +48,7 @@ def tiny_data(tmp_path_factory):
     Tests only read it; the videos lie in `videos` beside it, their truth in `videos.json`.
     """
     import keras_attn
-    from keras_attn.data.synthetic import write_dataset
+    from keras_attn.datasets.synthetic import write_dataset
 
     root = tmp_path_factory.mktemp("tiny")
     write_dataset(root / "videos", scenes=6, seed=3, side=32, frames=12)
@@ -104,3 +104,39 @@ def tiny_flow(tiny_data, tmp_path_factory):
     shutil.copytree(tiny_data, data)
     keras_attn.extract_flow(data, width=18, height=16)
     return data
+
+
+@pytest.fixture(scope="session")
+def sources():
+    """Name -> bytes of a good video in five containers."""
+    import damage
+
+    return damage.sources()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A function that writes `{relative path: bytes}` below a new folder and returns it."""
+
+    def write(files, name="videos"):
+        for path, data in files.items():
+            target = tmp_path / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def two_classes(folder):
+    """A folder of two classes with three different short videos each, two groups a class."""
+    import damage
+
+    files = {}
+    for seed, name in enumerate(("Run", "Jump")):
+        for clip, group in enumerate((1, 1, 2)):
+            frames = damage.pictures(6 + clip, seed=10 * seed + clip)
+            data = damage.encode(".mp4", "libx264", frames, options={"preset": "ultrafast"})
+            files[f"{name}/v_{name}_g{group:02d}_c{clip:02d}.mp4"] = data
+    return folder(files)

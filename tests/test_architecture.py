@@ -1,11 +1,10 @@
 """The package keeps to its own rules: imports point one way, nothing grows without bound."""
 
 import ast
+import graphlib
 import re
 import runpy
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_attn"
@@ -16,114 +15,44 @@ MODULES = {
 SOURCES = [*MODULES.values(), *sorted((ROOT / "scripts").rglob("*.py"))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-# Each line may import from the lines above it, and from its own.
-ORDER = """
-    __init__
-    errors
-    interruption
-    files
-    arguments
-    precision
-    losses
-    batch_norm
-    optimizers
-    layers.per_frame layers.location_attention layers.segment_attention layers.weighted_pool
-    layers.temporal_shift layers.saliency_mask
-    layers.conv_lstm_attention layers.reattending_lstm
-    layers layers.adaptive_max_pool layers.attended_lstm layers.pyramid_attention
-    backbones.convert backbones.pixels backbones.spec backbones.weights
-    backbones.bn_inception backbones.flownet_s backbones.temporal_shift_resnet
-    backbones.imagenet backbones.motion_reinforcement backbones.tiny backbones.vgg backbones
-    models.base models.steps
-    models.pyramid_attention
-    models.two_stream
-    models.structured_attention models.sta_cnn
-    models.temporal_attention models.where_and_when
-    models.flow_pretraining
-    models
-    flow.median flow.bilinear
-    flow.codec flow.pictures flow flow.tvl1 flow.classical
-    flow.warped
-    data data.sampling data.streams
-    data.worker data.damage
-    data.pool data.decode
-    data.tables data.catalog data.synthetic data.transforms
-    data.audit data.splits data.record_index data.records
-    data.pipeline data.flow_index data.flow_making data.flow_records data.flow_pairs
-    data.features data.source
-    scores
-    metrics
-    late_fusion
-    fusion
-    trajectories.descriptors trajectories.pyramid
-    trajectories.tracking
-    trajectories.video
-    trajectories.encoding trajectories.pictures
-    trajectories
-    trajectory_store
-    trajectory_scores
-    timeline overlays
-    charts page
-    report_evaluation
-    report
-    recipes.base
-    recipes.changes
-    recipes.structured_attention recipes.sta_cnn recipes.temporal_attention
-    recipes.where_and_when recipes.pyramid_attention recipes.two_stream
-    recipes
-    checkpoint
-    runs
-    extraction
-    tensorboard
-    training_loop
-    pretraining
-    training
-    pieces
-    recognition fused_recognition
-    loading
-    evaluation
-    verification_process verification
-    prediction explanation
-    exporting
-    plain_ways
-    benchmarks
-    console commands
-    cli
-    __main__
-"""
-RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
-TENSORFLOW = {
-    "data.flow_pairs",
-    "data.flow_making",
-    "data.pipeline",
-    "data.records",
-    "data.sampling",
-    "data.transforms",
-    "console",
-    "evaluation",
-    "exporting",
-    "extraction",
-    "fused_recognition",
-    "pieces",
-    "prediction",
-    "pretraining",
-    "recognition",
-    "tensorboard",
-    "training",
-    "training_loop",
-    "verification",
-    "verification_process",
+# What each package may import; everything may import the root and `utils`. A dot names one module.
+MAY_IMPORT = {
+    "utils": "",
+    "losses": "",
+    "flow": "",
+    "layers": "losses",
+    "backbones": "layers",
+    "models": "backbones layers losses",
+    "decoding": "",
+    "datasets": "decoding",
+    "data": "datasets decoding flow",
+    "metrics": "datasets",
+    "trajectories": "data datasets flow metrics",
+    "recipes": "backbones data models",
+    "training": "backbones data datasets models recipes",
+    "visualization": "metrics",
+    "inference": "data datasets decoding flow metrics models training.runs visualization",
+    "evaluation": "data datasets inference metrics training.runs visualization",
+    "serving": "data inference training.runs",
+    "cli": "*",
 }
-KERAS_ONLY = {"layers", "losses", "precision", "batch_norm", "optimizers", "backbones", "models"}
+TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli"}
+KERAS_ONLY = {"layers", "losses", "backbones", "models"}
+KERAS_ONLY |= {"utils.numerics", "training.batch_norm", "training.optimizers", "flow.tvl1"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("
     r"|\bTODO\b|\bFIXME\b|NotImplementedError|torch\.load"
 )
 
 
-def imports(path):
-    """Every module that a file imports, at any depth of it, as dotted names."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path, anywhere=True):
+    """Every module that a file imports, as dotted names; else only those of its first level."""
+    tree = parsed(path)
+    for node in ast.walk(tree) if anywhere else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -141,84 +70,105 @@ def own(name):
     return ".".join(parts) or "__init__"
 
 
-def test_the_order_names_every_module_once():
-    assert sorted(ORDER.split()) == sorted(MODULES)
+def own_imports(module, anywhere=True):
+    return {own(name) for name in imports(MODULES[module], anywhere)} - {None, module}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_one_way(module):
-    for imported in filter(None, map(own, imports(MODULES[module]))):
-        assert RANKS[imported] <= RANKS[module], f"{module} must not import {imported}"
-        pair = {imported.partition(".")[0], module.partition(".")[0]}
-        assert pair != {"data", "models"}, "data knows no model, a model no data"
+def package_of(module):
+    return module.partition(".")[0] if "." in module or module in MAY_IMPORT else ""
+
+
+def test_the_root_holds_three_modules_and_the_packages_of_the_table():
+    names = {path.stem for path in PACKAGE.glob("*.py")}
+    assert names == {"__init__", "__main__", "errors"}
+    packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert packages == set(MAY_IMPORT)
+    deep = [module for module in MODULES if module.count(".") > 1]
+    assert not deep, "one level of packages"
+
+
+def test_packages_import_what_the_table_allows():
+    for module in MODULES:
+        package = package_of(module)
+        allowed = MAY_IMPORT.get(package, "*").split()
+        for imported in own_imports(module):
+            target = package_of(imported)
+            fine = target in ("", "utils", package, *allowed) or imported in allowed
+            assert fine or "*" in allowed, f"{module} must not import {imported}"
+
+
+def test_there_is_no_circle():
+    packages = {name: set() for name in MAY_IMPORT}
+    for name, allowed in MAY_IMPORT.items():
+        packages[name] = {entry.partition(".")[0] for entry in allowed.split()} - {"*"}
+    assert list(graphlib.TopologicalSorter(packages).static_order())
+    modules = {module: own_imports(module, anywhere=False) for module in MODULES}
+    assert list(graphlib.TopologicalSorter(modules).static_order())
 
 
 def test_tensorflow_is_imported_where_it_is_meant_to_be_only():
-    found = {
-        module
-        for module, path in MODULES.items()
-        if any(name.partition(".")[0] == "tensorflow" for name in imports(path))
-    }
-    assert found == TENSORFLOW & set(MODULES)
+    for module, path in MODULES.items():
+        found = {name.partition(".")[0] for name in imports(path)}
+        assert "tensorflow" not in found or package_of(module) in TENSORFLOW, module
 
 
 def test_what_computes_needs_keras_and_nothing_else():
     for module, path in MODULES.items():
-        if module.partition(".")[0] in KERAS_ONLY:
+        if module in KERAS_ONLY or package_of(module) in KERAS_ONLY:
             foreign = {name.partition(".")[0] for name in imports(path)} - {"keras_attn"}
             assert not foreign & {"tensorflow", "jax", "torch", "av", "cv2"}, module
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_function_is_long_and_no_file(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            lines = node.end_lineno - body[0].lineno + 1 if body else 0
-            assert lines <= 60, f"{path}: {node.name} has {lines} lines"
+def test_no_function_is_long_and_no_file():
+    for path in SOURCES + TESTS:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
+    for path in SOURCES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = node.end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 60, f"{path}: {node.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_test_file_is_long(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+def test_every_file_says_what_it_is():
+    for path in SOURCES + TESTS:
+        docstring = ast.get_docstring(parsed(path), clean=False)
+        assert docstring, path
+        first = docstring.split("\n")[0]
+        assert first == first.strip() != "", path
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_file_says_what_it_is(path):
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")), clean=False)
-    assert docstring, path
-    first = docstring.split("\n")[0]
-    assert first == first.strip() != ""
+def test_nothing_forbidden_is_used():
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        found = set(re.findall(FORBIDDEN, text))
+        if path.name == "naive_baselines.py":  # what the benchmarks compare with
+            found -= {"TimeDistributed("}
+        if path.name == "convert_weights.py":  # reads PyTorch's files, of tensors only
+            assert re.findall(r"torch\.load\(([^)]*)", text) == [
+                'source, map_location="cpu", weights_only=True'
+            ]
+            found -= {"torch.load"}
+        assert not found, f"{path}: {found}"
+        if PACKAGE in path.parents:
+            calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+            assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}, path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_forbidden_is_used(path):
-    text = path.read_text(encoding="utf-8")
-    found = set(re.findall(FORBIDDEN, text))
-    if path.name == "plain_ways.py":  # what the benchmarks compare with
-        found -= {"TimeDistributed("}
-    if path.name == "convert_weights.py":  # reads PyTorch's files, of tensors only
-        assert re.findall(r"torch\.load\(([^)]*)", text) == [
-            'source, map_location="cpu", weights_only=True'
+def test_tests_need_nothing_outside_the_repository():
+    for path in TESTS:
+        strings = [
+            node.value
+            for node in ast.walk(parsed(path))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
-        found -= {"torch.load"}
-    assert not found, f"{path}: {found}"
-    if PACKAGE in path.parents:
-        calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
-        assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}
+        foreign = [text for text in strings if re.match(r"(/work|/home|/root|/mnt|~/)", text)]
+        assert foreign == [text for text in foreign if path == Path(__file__)], path
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_tests_need_nothing_outside_the_repository(path):
-    strings = [
-        node.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    foreign = [text for text in strings if re.match(r"(/work|/home|/root|/mnt|~/)", text)]
-    assert foreign == [text for text in foreign if path == Path(__file__)]
+def test_tests_mirror_the_packages():
+    folders = {path.parent.name for path in TESTS if path.name.startswith("test_")}
+    assert folders - {"tests", "scripts"} <= set(MAY_IMPORT)
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, tiny_data):

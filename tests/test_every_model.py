@@ -6,11 +6,11 @@ import pytest
 
 import keras_attn
 from keras_attn.backbones import build_backbone
-from keras_attn.files import read_json
-from keras_attn.loading import load_recognizer
+from keras_attn.inference.loading import load_recognizer
+from keras_attn.inference.prediction import open_model
 from keras_attn.models import MODELS, swap_input
-from keras_attn.prediction import open_model
 from keras_attn.recipes import RECIPES, override
+from keras_attn.utils.files import read_json
 
 SMALLER = {"epochs": "1", "clips.size": "32", "batch_size": "6"}
 CHANGES = {

@@ -9,7 +9,7 @@ import keras_attn
 
 PROGRAM = """
 import sys
-import keras_attn, keras_attn.cli, keras_attn.commands
+import keras_attn, keras_attn.cli, keras_attn.cli.commands
 heavy = {"tensorflow", "keras", "jax", "av", "cv2", "matplotlib", "numpy"}
 loaded = sorted(heavy & {name.partition(".")[0] for name in sys.modules})
 assert not loaded, loaded

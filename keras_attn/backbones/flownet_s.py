@@ -13,8 +13,8 @@ odd size crop what is upsampled to meet them. 38,675,536 parameters.
 import keras
 from keras import layers
 
-from keras_attn.arguments import check_option
 from keras_attn.backbones.pixels import NormalizePixels
+from keras_attn.utils.checks import check_option
 
 CONVOLUTIONS = {  # name: side, strides, filters
     "conv1": (7, 2, 64),

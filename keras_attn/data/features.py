@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_attn.data import catalog, tables
-from keras_attn.data.pipeline import Video
 from keras_attn.data.streams import RGB
+from keras_attn.data.video import Video
+from keras_attn.datasets import catalog, tables
 from keras_attn.errors import DataError
-from keras_attn.files import read_json, staging, write_json
+from keras_attn.utils.files import read_json, staging, write_json
 
 COLUMNS = ("id", "file", "frames", "source")
 _SECONDS_BETWEEN_INDEXES = 5.0

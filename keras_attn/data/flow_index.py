@@ -4,10 +4,10 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from keras_attn.data import tables
 from keras_attn.data.record_index import damaged
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError
-from keras_attn.files import read_json
+from keras_attn.utils.files import read_json
 
 # `source` is the SHA-256 of the video file.
 COLUMNS = ("id", "file", "planes", "bytes", "sha256", "source")

@@ -1,9 +1,9 @@
 """Two frames and the flow between them: of a folder with true flow, or of the videos' own records.
 
-    (number, seed) -> frames and flow as they are stored -> squeezed to a square, side by side
+    (number, seed) -> frames and flow as they are stored -> stretched to a square, side by side
     -> batch -> prefetch
 
-Flow is in pixels per frame: squeezed with the frames it has other values too.
+Flow is in pixels per frame: stretched with the frames it has other values too.
 """
 
 import dataclasses
@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_attn.data import flow_records, pipeline, sampling, transforms
-from keras_attn.data.pipeline import Video
+from keras_attn.data import flow_records, sampling, transforms
+from keras_attn.data.batches import encoded_frames, encoded_planes
+from keras_attn.data.video import Video
 from keras_attn.errors import DataError
 from keras_attn.flow import codec
 
@@ -72,15 +73,15 @@ class ClipPairs:
         """As that of `TruePairs`, where frames and flow may differ in size."""
         frames = tf.constant([video.path for video in self.videos])
         flows = tf.constant([video.flow for video in self.videos])
-        planes = tf.constant([video.frames - 1 for video in self.videos])
+        planes = tf.constant([video.length - 1 for video in self.videos])
         segments = sampling.Segments(self.each)
 
         def read(number, seed):
             video, part = number // self.each, number % self.each
             first = segments.positions(tf.zeros([1], tf.int32), planes[video], seed)[0, part]
-            encoded = pipeline.encoded_frames(tf.io.read_file(frames[video]), frames[video])
+            encoded = encoded_frames(tf.io.read_file(frames[video]), frames[video])
             pair = [tf.io.decode_jpeg(encoded[first + i], channels=3) for i in (0, 1)]
-            encoded = pipeline.encoded_planes(tf.io.read_file(flows[video]), flows[video])
+            encoded = encoded_planes(tf.io.read_file(flows[video]), flows[video])
             plane = [tf.io.decode_jpeg(some[first], channels=1) for some in encoded]
             return tf.stack(pair), codec.from_bytes(tf.concat(plane, -1))
 
@@ -212,20 +213,20 @@ def batches(pairs, size: int, batch_size: int, *, seed=None, epoch: int = 0):
     read = pairs.reader()
     dataset = tf.data.Dataset.from_tensor_slices((order.astype("int32"), seeds[order]))
     dataset = dataset.map(
-        lambda number, own: squeezed(*read(number, None if seed is None else own), size),
+        lambda number, own: stretched(*read(number, None if seed is None else own), size),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
     return dataset.batch(batch_size).prefetch(2)
 
 
-def squeezed(frames, flow, size: int):
-    """Both frames and their flow squeezed to a square, and the flow's values with it.
+def stretched(frames, flow, size: int):
+    """Both frames and their flow stretched to a square, and the flow's values with it.
 
     Shapes: `(2, H, W, 3)` and `(h, w, 2)` in pixels of h x w, to `(size, size, 6)` and
     `(size, size, 2)` in pixels of size x size.
     """
     extent = tf.cast(tf.shape(flow)[1::-1], tf.float32)  # width, height as x, y
     flow = tf.image.resize(flow, (size, size), antialias=True) * (size / extent)
-    first, second = tf.unstack(transforms.squeeze(frames, size))
+    first, second = tf.unstack(transforms.resize_stretched(frames, size))
     return tf.concat([first, second], -1), tf.ensure_shape(flow, (size, size, 2))

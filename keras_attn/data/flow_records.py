@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn import flow
-from keras_attn.data import record_index, tables
-from keras_attn.data.catalog import file_stem
+from keras_attn.data import record_index
+from keras_attn.data.flow_estimation import QUALITY, FlowMaker
 from keras_attn.data.flow_index import (
     COLUMNS,
     FlowRecord,
@@ -29,13 +29,14 @@ from keras_attn.data.flow_index import (
     read_flow_index,
     read_flow_provenance,
 )
-from keras_attn.data.flow_making import QUALITY, FlowMaker
-from keras_attn.data.pool import processors
 from keras_attn.data.streams import FLOW_METHODS, flow_name
+from keras_attn.datasets import tables
+from keras_attn.datasets.catalog import file_stem
 from keras_attn.errors import DataError, UsageError, UserError, require
-from keras_attn.files import alone, leftovers, read_json, write_json
 from keras_attn.flow import codec
 from keras_attn.flow import warped as camera
+from keras_attn.utils.files import exclusive, leftovers, read_json, write_json
+from keras_attn.utils.process import processors
 
 __all__ = [
     "FlowRecord",
@@ -111,7 +112,7 @@ def extract_flow(
     folder = flow_folder(data, flow_name(method, warped))
     maker = FlowMaker(data, folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder, f"{folder}: another process makes this flow; wait for it, or stop it"):
+    with exclusive(folder, f"{folder}: another process makes this flow; wait for it, or stop it"):
         _claim(folder, settings)
         return _fill(_Store(data, folder, rows, settings), maker, workers, progress)
 

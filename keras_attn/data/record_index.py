@@ -4,9 +4,9 @@ import concurrent.futures
 import dataclasses
 from pathlib import Path
 
-from keras_attn.data import tables
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError
-from keras_attn.files import read_json, sha256
+from keras_attn.utils.files import read_json, sha256
 
 # `source` is the SHA-256 of the video file, `label` its label numbers joined by "|".
 COLUMNS = ("id", "file", "frames", "height", "width", "bytes", "sha256", "source", "label")

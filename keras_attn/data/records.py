@@ -14,13 +14,13 @@ import hashlib
 import time
 from pathlib import Path
 
-from keras_attn.data import tables
-from keras_attn.data.catalog import file_stem
-from keras_attn.data.pool import Pool
 from keras_attn.data.record_index import COLUMNS, index_remedy, read_index, read_provenance
-from keras_attn.data.tables import Row
+from keras_attn.datasets import tables
+from keras_attn.datasets.catalog import file_stem
+from keras_attn.datasets.tables import Row
+from keras_attn.decoding.pool import Pool
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.files import alone, leftovers, read_json, sha256, write_atomic, write_json
+from keras_attn.utils.files import exclusive, leftovers, read_json, sha256, write_atomic, write_json
 
 __all__ = ["PrepareSummary", "prepare", "read_index", "read_provenance"]
 
@@ -65,7 +65,7 @@ def prepare(
     quality: int = 95,
     workers: int | None = None,
     memory_gib: float = 2.0,
-    seconds: float = 120.0,
+    timeout: float = 120.0,
     progress=None,
 ) -> PrepareSummary:
     """Write a record for each usable video of DATA/manifest.csv, and keep those already complete.
@@ -83,11 +83,11 @@ def prepare(
     data = Path(data)
     rows = [row for row in tables.read_manifest(data) if row.usable]
     labels = _labels(data, rows)
-    with Pool(workers, int(memory_gib * 2**30), seconds) as pool:
+    with Pool(workers, int(memory_gib * 2**30), timeout) as pool:
         settings = {"short_side": short_side, "quality": quality, "decoder": pool.decoder}
         _claim(data, settings)
         folder = data / "records"
-        with alone(folder, f"{folder}: another process prepares it; wait for it, or stop it"):
+        with exclusive(folder, f"{folder}: another process prepares it; wait for it, or stop it"):
             return _fill(_Store(data, rows, settings, labels), pool, progress)
 
 

@@ -57,7 +57,7 @@ def sampler(clips, training: bool) -> Windows | Segments:
     """What the fields `sampling`, `frames`, `stride`, `step` and so on of a recipe's clips mean."""
     if clips.sampling == "windows":
         return Windows(clips.frames, clips.stride, clips.step)
-    return Segments(clips.frames if training else clips.in_use, clips.snippet)
+    return Segments(clips.frames if training else clips.inference_frames, clips.snippet)
 
 
 def snippets(positions, length, snippet: int):

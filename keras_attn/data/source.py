@@ -1,24 +1,22 @@
-"""What a training run or an evaluation reads: the parts of a data folder, as features or frames."""
+"""What a training run or an evaluation reads: subsets of a data folder, as features or frames."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_attn.data import pipeline, record_index, sampling, tables
+from keras_attn.data import batches, record_index, sampling
+from keras_attn.data.batches import ClipIndex
 from keras_attn.data.features import FeatureStore
-from keras_attn.data.flow_records import (
-    check_flow_contents,
-    read_flow_index,
-    read_flow_provenance,
-)
-from keras_attn.data.pipeline import ClipIndex, Video
+from keras_attn.data.flow_records import check_flow_contents, read_flow_index, read_flow_provenance
 from keras_attn.data.streams import Stream
+from keras_attn.data.video import Video
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError
-from keras_attn.files import sha256
+from keras_attn.utils.files import sha256
 
 
 @dataclass(frozen=True)
 class Source:
-    """The videos of each part of a data folder, and how their clips are read.
+    """The videos of each subset of a data folder, and how their clips are read.
 
     `stream` is what lies at each position of a video. `feature_shape` (of a position),
     `backbone_weights` (a path) and `provenance` are those of the cached features; without them the
@@ -27,7 +25,7 @@ class Source:
 
     data: Path
     classes: list[str]
-    parts: dict[str, list[Video]]
+    subsets: dict[str, list[Video]]
     clips_settings: object
     stream: Stream
     fold: int | None
@@ -35,16 +33,16 @@ class Source:
     feature_shape: tuple[int, ...] | None = None
     backbone_weights: Path | None = None
 
-    def clips(self, part: str) -> ClipIndex:
-        return pipeline.clip_index(self.parts[part], self._sampler)
+    def clips(self, subset: str) -> ClipIndex:
+        return batches.clip_index(self.subsets[subset], self._sampler)
 
     def reader(self, augment=(), random: bool = False):
         """What reads a clip for training; `random`: other frames of each segment every time."""
         settings = self.clips_settings
-        numbers = pipeline.frame_numbers(self._sampler, settings.snippet, random)
+        numbers = batches.frame_numbers(self._sampler, settings.snippet, random)
         if self.feature_shape:
-            return pipeline.read_features(numbers, self.feature_shape)
-        return pipeline.read_record(numbers, settings.size, augment, self.stream)
+            return batches.read_features(numbers, self.feature_shape)
+        return batches.read_record(numbers, settings.size, augment, self.stream)
 
     @property
     def _sampler(self):
@@ -57,7 +55,7 @@ class Source:
             "data": str(self.data.resolve()),
             "fold": self.fold,
             "split_sha256": sha256(self.data / "split.csv"),
-            "videos": {part: len(videos) for part, videos in self.parts.items()},
+            "videos": {subset: len(videos) for subset, videos in self.subsets.items()},
             "input": self.provenance,
         }
 
@@ -65,14 +63,14 @@ class Source:
 def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
     """Open `data` for `recipe` (its `cached`, `backbone`, `endpoint`, `stream` and `clips`).
 
-    The records of the parts named in `read`, by default all, are held against their SHA-256, at the
-    speed of the disk: a wrong bit need not fail later, it can also just be learned from. Raises
+    The records of the subsets named in `read`, by default all, are held against their SHA-256, at
+    the speed of the disk: a wrong bit need not fail later, it can also just be learned from. Raises
     `DataError` when the split, records, flow or features are missing, damaged, or made otherwise.
     """
     data = Path(data)
     classes = tables.read_classes(data)
-    labels = part_labels(data, fold)
-    known = {key: label for part in labels.values() for key, label in part.items()}
+    labels = subset_labels(data, fold)
+    known = {key: label for subset in labels.values() for key, label in subset.items()}
     shape = weights = None
     if recipe.cached:
         store = FeatureStore(
@@ -85,12 +83,14 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
             raise DataError(f"{weights}: missing. {store.remedy}")
         videos = {video.id: video for video in store.videos(known, shape)}
     else:
-        wanted = [key for part in labels if read is None or part in read for key in labels[part]]
+        wanted = [
+            key for subset in labels if read is None or subset in read for key in labels[subset]
+        ]
         provenance = stream_provenance(data, recipe.stream)
         videos = {video.id: video for video in stream_videos(data, recipe.stream, wanted)}
-    parts = {part: [videos[key] for key in some] for part, some in labels.items()}
+    subsets = {subset: [videos[key] for key in some] for subset, some in labels.items()}
     return Source(
-        data, classes, parts, recipe.clips, recipe.stream, fold, provenance, shape, weights
+        data, classes, subsets, recipe.clips, recipe.stream, fold, provenance, shape, weights
     )
 
 
@@ -123,19 +123,19 @@ def stream_videos(data, stream: Stream, check=None) -> list[Video]:
     ]
 
 
-def part_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:
-    """For each part of the split: video id -> label. With `fold`: that fold is the test part."""
+def subset_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:
+    """Video id -> label for each subset of the split. With `fold`, that fold is the test subset."""
     data = Path(data)
     classes = tables.read_classes(data)
     rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
-    parts: dict[str, dict[str, int]] = {}
+    subsets: dict[str, dict[str, int]] = {}
     assigned = tables.read_split(data)
-    folded = all(part.isdigit() for part in assigned.values())
+    folded = all(subset.isdigit() for subset in assigned.values())
     _check_fold(data, fold, sorted(set(assigned.values())), folded)
-    for key, part in assigned.items():
-        part = ("test" if int(part) == fold else "train") if folded else part
-        parts.setdefault(part, {})[key] = _single_label(rows[key], classes)
-    return parts
+    for key, subset in assigned.items():
+        subset = ("test" if int(subset) == fold else "train") if folded else subset
+        subsets.setdefault(subset, {})[key] = _single_label(rows[key], classes)
+    return subsets
 
 
 def _check_fold(data, fold, names, folded):
@@ -144,7 +144,9 @@ def _check_fold(data, fold, names, folded):
             f"{data}: the split has folds {', '.join(names)}; say which is held out with --fold"
         )
     if not folded and fold is not None:
-        raise UsageError(f"{data}: the split has parts {', '.join(names)}, not folds; drop --fold")
+        raise UsageError(
+            f"{data}: the split has subsets {', '.join(names)}, not folds; drop --fold"
+        )
 
 
 def _single_label(row, classes):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_attn.flow import codec
 
 
-def squeeze(pictures, size):
+def resize_stretched(pictures, size):
     """Resize whole frames: `(N, H, W, C) -> (N, size, size, C)`, float32 in 0..255.
 
     The aspect ratio is not kept, so that a map over the cells covers the whole frame. `size` is one

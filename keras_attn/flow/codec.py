@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_attn.errors import DataError
-from keras_attn.files import write_atomic
+from keras_attn.utils.files import write_atomic
 
 BOUND = 20.0  # pixels per frame; what the bytes 0 and 255 stand for in the TSN tools
 

@@ -27,10 +27,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_attn.arguments import check_at_least
 from keras_attn.flow import GREY
 from keras_attn.flow.bilinear import resized, sampler
 from keras_attn.flow.median import median
+from keras_attn.utils.checks import check_at_least
 
 SETTINGS = {
     "tau": 0.25,

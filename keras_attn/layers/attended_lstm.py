@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_attn.precision import softmax
+from keras_attn.utils.numerics import softmax
 
 
 def decay(weight_decay):

@@ -3,9 +3,9 @@
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import check_option
 from keras_attn.layers.saliency_mask import convolutions
-from keras_attn.precision import softmax
+from keras_attn.utils.checks import check_option
+from keras_attn.utils.numerics import softmax
 
 # How frame and state make a score: by a hidden layer, or each by a linear map of its own.
 ENERGIES = ("tanh", "additive")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_attn.precision import precise, softmax
+from keras_attn.utils.numerics import precise, softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")

@@ -7,8 +7,8 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.arguments import check_at_least, check_option
-from keras_attn.precision import precise, softmax
+from keras_attn.utils.checks import check_at_least, check_option
+from keras_attn.utils.numerics import precise, softmax
 
 # How the scores of the levels become one, U in eq. (3).
 FUSIONS = {"product": ops.multiply, "sum": ops.add, "max": ops.maximum}

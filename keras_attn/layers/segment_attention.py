@@ -3,9 +3,9 @@
 import keras
 from keras import ops, tree
 
-from keras_attn.arguments import check_at_least, check_option
 from keras_attn.layers.per_frame import PerFrame
-from keras_attn.precision import precise, softmax
+from keras_attn.utils.checks import check_at_least, check_option
+from keras_attn.utils.numerics import precise, softmax
 
 # Ours: an entropy of zero would make the confidence infinite.
 LEAST_ENTROPY = 1e-6

@@ -21,9 +21,9 @@ import numpy as np
 from keras import ops
 
 from keras_attn import losses
-from keras_attn.arguments import check_at_least, check_option
 from keras_attn.backbones import flownet_s
 from keras_attn.models.sta_cnn import FLOW_NETWORKS
+from keras_attn.utils.checks import check_at_least, check_option
 
 # From the finest flow to the coarsest: FlowNet's weights of sums over pixels, for means over them.
 LEVEL_WEIGHTS = (0.005 * 256, 0.01 * 64, 0.02 * 16, 0.08 * 4, 0.32)

@@ -47,7 +47,6 @@ import warnings
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import (
     BACKBONES,
     backbone_tail,
@@ -58,6 +57,7 @@ from keras_attn.backbones import (
 from keras_attn.layers import PerFrame, PyramidAttention
 from keras_attn.layers.pyramid_attention import MODES, AttentionPenalties
 from keras_attn.models.base import VideoClassifier
+from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 # Attention of a frame below which its cells are not told apart: it is rounded away.
 _LEAST_SHARE = 1e-30

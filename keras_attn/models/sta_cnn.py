@@ -42,12 +42,12 @@ Differences from the paper, and what to know about it:
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import build_backbone, flownet_s
 from keras_attn.backbones.weights import load_weights_file
 from keras_attn.layers import ConfidencePool, LocationAttention, SelectedSegments, WeightedPool
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import supervise_steps
+from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 SPATIAL = ("location", "none")
 # What flownet_s.contracting takes, by name; at 224 pixels the maps are 7x7, 4x4 and 7x7.

@@ -37,12 +37,12 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import features_input
 from keras_attn.layers import AttendedLSTM
 from keras_attn.layers.attended_lstm import decay, lstm_decay
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
+from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 # How the attention is penalised, by the names the results speak of; Quan et al., table 5.
 PENALTIES = {

@@ -31,12 +31,12 @@ Differences from the paper, and what to know about it:
 import keras
 from keras import layers, ops
 
-from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import BACKBONES, features_input
 from keras_attn.layers import ReattendingLSTM
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
-from keras_attn.precision import softmax
+from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
+from keras_attn.utils.numerics import softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")

@@ -13,7 +13,7 @@ Objective: that of `PyramidAttentionNetwork`; its penalties are over the 2T fram
 What to know about it:
   - The appendix that describes the fusion is not public. The frames of both streams side by side
     in one attention is our reading of it, and of "more memory and much slower": both backbones
-    run. The paper's other fusions are `keras_attn.fusion` and `backbones.motion_reinforcement`.
+    run. The paper's other fusions are `metrics.fusion` and `backbones.motion_reinforcement`.
   - Flow starts from the weights of RGB, with the first kernel averaged (section 5); from then on
     the two share nothing but what follows the attention, which starts from the weights of RGB.
   - Unlike with one stream, a bias of eq. (2) has an effect with one level and fusion="sum" too: it

@@ -37,12 +37,12 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.arguments import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.backbones import features_input
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
 from keras_attn.layers.conv_lstm_attention import ENERGIES, GLIMPSES
 from keras_attn.models.base import VideoClassifier
-from keras_attn.precision import softmax
+from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
+from keras_attn.utils.numerics import softmax
 
 # The shape of dropout that takes a channel from all cells of a frame, or from none.
 _WHOLE_MAPS = (None, None, 1, 1, None)

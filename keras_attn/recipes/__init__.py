@@ -9,7 +9,7 @@ from keras_attn.recipes import (
     where_and_when,
 )
 from keras_attn.recipes.base import Clips, Pretraining, Recipe
-from keras_attn.recipes.changes import check_model, from_dict, override
+from keras_attn.recipes.overrides import check_model, from_dict, override
 
 RECIPES = {
     "structured_attention": structured_attention.PAPER,

@@ -38,7 +38,7 @@ def alternatives(kind) -> tuple:
 
 @dataclass(frozen=True)
 class Clips:
-    """What one example is, of frames squeezed to `size` x `size` pixels.
+    """What one example is, of frames stretched to `size` x `size` pixels.
 
     `sampling="windows"`: `frames` frames, `step` apart; one clip every `stride` frames.
     `sampling="segments"`: one clip a video, a frame from each of `frames` equal parts, and of
@@ -59,7 +59,7 @@ class Clips:
         for name in ("frames", "stride", "step", "snippet", "size"):
             _at_least(f"clips.{name}", getattr(self, name), 1)
         if self.sampling == "segments":
-            _at_least("clips.test_frames", self.in_use, 1)
+            _at_least("clips.test_frames", self.inference_frames, 1)
             if self.step > 1:
                 raise UsageError(
                     f"clips.step={self.step} needs clips.sampling=windows: segments have their "
@@ -75,7 +75,7 @@ class Clips:
             raise UsageError("clips.test_frames needs clips.sampling=segments")
 
     @property
-    def in_use(self) -> int:
+    def inference_frames(self) -> int:
         """Frames of a clip once the model is trained."""
         return self.frames if self.test_frames is None else self.test_frames
 
@@ -86,7 +86,7 @@ class Pretraining:
 
     `truth` is a folder of frames with their true flow, as FlyingChairs has them, seen
     `truth_epochs` times; then come `clips_epochs` on the flow that `keras-attn flow` estimated for
-    the videos of the training part. Yang et al. name no settings: these are FlowNet's.
+    the videos of the training subset. Yang et al. name no settings: these are FlowNet's.
     """
 
     truth: str | None = None

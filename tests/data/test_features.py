@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 from windows import segment_indices, window_indices, window_starts
 
-from keras_attn.data import pipeline, sampling, tables
+from keras_attn.data import batches, sampling
 from keras_attn.data.features import FeatureStore, IndexWriter
 from keras_attn.data.sampling import Segments, Windows
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError
-from keras_attn.files import staging
+from keras_attn.utils.files import staging
 
 SHAPE = (2, 3, 5)
 WINDOWS = Windows(3, 3)
@@ -48,14 +49,14 @@ def files(store):
 def test_windows_are_what_was_written_in_half_precision(store):
     store, arrays = store
     videos = store.videos({"b/y.mp4": 1, "a/x.mp4": 0}, SHAPE)
-    assert [(v.id, v.frames, v.label) for v in videos] == [("b/y.mp4", 2, 1), ("a/x.mp4", 7, 0)]
-    index = pipeline.clip_index(videos, Windows(4, 3))
-    read = pipeline.read_features(pipeline.frame_numbers(Windows(4, 3)), SHAPE)
-    ((inputs, labels),) = list(pipeline.batches(index, read, 8))
+    assert [(v.id, v.length, v.label) for v in videos] == [("b/y.mp4", 2, 1), ("a/x.mp4", 7, 0)]
+    index = batches.clip_index(videos, Windows(4, 3))
+    read = batches.read_features(batches.frame_numbers(Windows(4, 3)), SHAPE)
+    ((inputs, labels),) = list(batches.batches(index, read, 8))
     expected = [
-        arrays[v.id][window_indices(start, v.frames, 4)]
+        arrays[v.id][window_indices(start, v.length, 4)]
         for v in videos
-        for start in window_starts(v.frames, 4, 3)
+        for start in window_starts(v.length, 4, 3)
     ]
     assert inputs["features"].dtype == np.float16 and labels.numpy().tolist() == [1, 0, 0]
     np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
@@ -66,9 +67,9 @@ def test_windows_are_what_was_written_in_half_precision(store):
 def test_segments_are_the_frames_they_name(store, segments):
     store, arrays = store
     sampler = Segments(segments)
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0, "b/y.mp4": 1}, SHAPE), sampler)
-    read = pipeline.read_features(pipeline.frame_numbers(sampler), SHAPE)
-    ((inputs, _),) = list(pipeline.batches(index, read, 8))
+    index = batches.clip_index(store.videos({"a/x.mp4": 0, "b/y.mp4": 1}, SHAPE), sampler)
+    read = batches.read_features(batches.frame_numbers(sampler), SHAPE)
+    ((inputs, _),) = list(batches.batches(index, read, 8))
     expected = [array[segment_indices(len(array), segments)] for array in arrays.values()]
     np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
 
@@ -76,12 +77,12 @@ def test_segments_are_the_frames_they_name(store, segments):
 def test_many_threads_read_at_once(store, monkeypatch):
     """Without numpy.load, whose parsing of the header fails now and then in threads."""
     store, arrays = store
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 300, WINDOWS)
+    index = batches.clip_index(store.videos({"a/x.mp4": 0}, SHAPE) * 300, WINDOWS)
     monkeypatch.setattr(np, "load", None)
-    read = pipeline.read_features(pipeline.frame_numbers(WINDOWS), SHAPE)
+    read = batches.read_features(batches.frame_numbers(WINDOWS), SHAPE)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 16
-    dataset = pipeline.batches(index, read, 100, seed=1).with_options(options)
+    dataset = batches.batches(index, read, 100, seed=1).with_options(options)
     starts = index.starts[sampling.epoch_order(len(index), 1, 0)]
     place, array = 0, arrays["a/x.mp4"].astype("f2")
     for inputs, _ in dataset:
@@ -93,11 +94,11 @@ def test_many_threads_read_at_once(store, monkeypatch):
 
 def test_a_file_that_is_cut_during_the_training_is_named(store):
     store, _ = store
-    index = pipeline.clip_index(store.videos({"a/x.mp4": 0}, SHAPE), WINDOWS)
+    index = batches.clip_index(store.videos({"a/x.mp4": 0}, SHAPE), WINDOWS)
     cut(store.path("a/x.mp4"))
     with pytest.raises(tf.errors.OpError, match=r"a-x-.*\.npy: became shorter"):
-        read = pipeline.read_features(pipeline.frame_numbers(WINDOWS), SHAPE)
-        list(pipeline.batches(index, read, 8))
+        read = batches.read_features(batches.frame_numbers(WINDOWS), SHAPE)
+        list(batches.batches(index, read, 8))
 
 
 def test_a_failure_midway_leaves_nothing(store):
@@ -202,10 +203,10 @@ LARGER_THAN_MEMORY = """
 import json, pathlib, sys
 import keras, numpy as np
 from keras_attn.data import pipeline
-from keras_attn.data.pipeline import Video
+from keras_attn.data.video import Video
 from keras_attn.data.sampling import Windows
 from keras_attn.models import StructuredAttentionLSTM
-from keras_attn.training import peak_memory
+from keras_attn.utils.process import peak_memory
 
 folder, frames, shape = pathlib.Path(sys.argv[1]), 5000, (8, 8, 1024)
 header = {"descr": "<f2", "fortran_order": False, "shape": (frames, *shape)}
@@ -220,9 +221,9 @@ size = sum(pathlib.Path(video.path).stat().st_size for video in videos)
 model = StructuredAttentionLSTM(3, input_shape=(16, *shape), units=8, dropout=0.0)
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 windows = Windows(16, 1)
-index = pipeline.clip_index(videos * 4, windows)
-read = pipeline.read_features(pipeline.frame_numbers(windows), shape)
-batches = pipeline.batches(index, read, 16, seed=0)
+index = batches.clip_index(videos * 4, windows)
+read = batches.read_features(batches.frame_numbers(windows), shape)
+batches = batches.batches(index, read, 16, seed=0)
 for _, (inputs, labels) in zip(range(40), batches):
     logs = model.train_on_batch(inputs, labels, return_dict=True)
 found = {"size": size / 2**30, "peak": peak_memory(), "clips": len(index)}

@@ -1,13 +1,13 @@
-"""Pairs of frames with their flow: found, checked, squeezed, and in an order of their own."""
+"""Pairs of frames with their flow: found, checked, stretched, and in an order of their own."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from flow_files import write_planes, write_ppm, write_truth
 
-from keras_attn.data import flow_pairs, pipeline, record_index, sampling
+from keras_attn.data import batches, flow_pairs, record_index, sampling
 from keras_attn.data.flow_pairs import ClipPairs, TruePairs
-from keras_attn.data.pipeline import Video
+from keras_attn.data.video import Video
 from keras_attn.errors import DataError
 from keras_attn.flow.codec import write_flo
 
@@ -94,11 +94,11 @@ def test_flow_that_is_unknown_somewhere_is_refused(truth, value):
         list(batches)
 
 
-def test_flow_is_squeezed_in_its_values_too():
+def test_flow_is_stretched_in_its_values_too():
     columns, rows = np.meshgrid(np.arange(40.0), np.arange(20.0))
     flow = np.stack([0.3 * columns, 2 - 0.1 * rows], -1).astype("float32")
     frames = np.stack([np.full((30, 50, 3), 7), np.full((30, 50, 3), 250)]).astype("uint8")
-    side_by_side, squeezed = flow_pairs.squeezed(tf.constant(frames), tf.constant(flow), 10)
+    side_by_side, stretched = flow_pairs.stretched(tf.constant(frames), tf.constant(flow), 10)
     expected = np.broadcast_to([7] * 3 + [250] * 3, (10, 10, 6))
     np.testing.assert_allclose(side_by_side, expected, rtol=1e-5)
     for i in range(2, 8):
@@ -106,7 +106,7 @@ def test_flow_is_squeezed_in_its_values_too():
             # The centre of cell j lies at column 4 j + 1.5; 40 pixels became 10, 20 rows too.
             x = 0.3 * (4 * j + 1.5) * 10 / 40
             y = (2 - 0.1 * (2 * i + 0.5)) * 10 / 20
-            assert squeezed[i, j].numpy() == pytest.approx((x, y), abs=1e-5)
+            assert stretched[i, j].numpy() == pytest.approx((x, y), abs=1e-5)
 
 
 def test_a_fifth_is_held_out():
@@ -142,11 +142,11 @@ def test_pairs_of_clips_are_neighbours_with_the_plane_between_them(tiny_data, tm
         videos.append(Video(record.id, record.path, 12, 0, flow))
     pairs = ClipPairs(tuple(videos), each=3)
     assert len(pairs) == 6
-    frames_of = [pipeline.encoded_frames(tf.io.read_file(v.path)) for v in videos]
+    frames_of = [batches.encoded_frames(tf.io.read_file(v.path)) for v in videos]
 
     def plane(frames, flow, video):
         k = round((float(flow[0, 0, 0]) / (16 / 24) * 255 / 40 + 127.5) / 20)
-        expected = [pipeline.picture(frames_of[video][k + i], 16, 16) for i in (0, 1)]
+        expected = [batches.picture(frames_of[video][k + i], 16, 16) for i in (0, 1)]
         np.testing.assert_allclose(frames, np.concatenate(expected, -1), atol=1e-3)
         value_y = (250 - 20 * k - 127.5) * 40 / 255 * 16 / 12
         np.testing.assert_allclose(flow[..., 1], value_y, rtol=1e-5)

@@ -12,9 +12,8 @@ import pytest
 import tensorflow as tf
 
 import keras_attn
-from keras_attn import files
-from keras_attn.cli import main
-from keras_attn.data import flow_making, pipeline, record_index, tables
+from keras_attn.cli.parser import main
+from keras_attn.data import batches, flow_estimation, record_index
 from keras_attn.data.flow_records import (
     check_flow_contents,
     extract_flow,
@@ -22,9 +21,11 @@ from keras_attn.data.flow_records import (
     read_flow_index,
     read_flow_provenance,
 )
-from keras_attn.data.synthetic import write_dataset
+from keras_attn.datasets import tables
+from keras_attn.datasets.synthetic import write_dataset
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.flow import codec, estimate, settings
+from keras_attn.utils import files
 
 SIZE = {"width": 56, "height": 40}
 FRAMES = 7
@@ -57,21 +58,21 @@ def contents(folder):
 
 def decoded(path):
     """The planes of a record: `(n, H, W, 2)` uint8."""
-    lists = pipeline.encoded_planes(tf.io.read_file(str(path)))
+    lists = batches.encoded_planes(tf.io.read_file(str(path)))
     components = [[tf.io.decode_jpeg(one).numpy() for one in some] for some in lists]
     return np.concatenate([np.stack(some) for some in components], axis=-1)
 
 
 def pictures(path):
-    """The frames of a record, squeezed as for flow."""
-    jpegs = pipeline.encoded_frames(tf.io.read_file(str(path)))
+    """The frames of a record, stretched as for flow."""
+    jpegs = batches.encoded_frames(tf.io.read_file(str(path)))
     frames = np.stack([tf.io.decode_jpeg(one, channels=3).numpy() for one in jpegs])
     return tf.image.resize(frames, (SIZE["height"], SIZE["width"]), antialias=True).numpy()
 
 
 def test_a_plane_is_the_motion_from_its_frame_to_the_next(data, monkeypatch):
     before = contents(data / "records")
-    monkeypatch.setattr(flow_making, "_PAIRS_AT_ONCE", 4)  # pieces of 4 and 2
+    monkeypatch.setattr(flow_estimation, "_PAIRS_AT_ONCE", 4)  # pieces of 4 and 2
     summary = dis(data)
     assert (summary.videos, summary.written, summary.kept, summary.failed) == (4, 4, 0, 0)
     assert summary.planes == 4 * (FRAMES - 1) and summary.problems == ()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from keras_attn.data import tables
-from keras_attn.data.audit import scan
 from keras_attn.data.record_index import check_contents, read_index
 from keras_attn.data.records import prepare
+from keras_attn.datasets import tables
+from keras_attn.datasets.scanning import scan
 from keras_attn.errors import DataError
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_attn import files
-from keras_attn.data import records, tables
-from keras_attn.data.audit import scan
-from keras_attn.data.decode import read_frames
+from keras_attn.data import records
 from keras_attn.data.records import prepare, read_index
+from keras_attn.datasets import tables
+from keras_attn.datasets.scanning import scan
+from keras_attn.decoding.frames import read_frames
 from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.utils import files
 
 
 @pytest.fixture

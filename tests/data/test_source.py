@@ -1,4 +1,4 @@
-"""What a run reads: parts, labels and readers, or an error that says what to run first."""
+"""What a run reads: subsets, labels and readers, or an error that says what to run first."""
 
 import dataclasses
 import shutil
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from small import SMALL
 
-from keras_attn.data import record_index, tables
-from keras_attn.data.source import open_source, part_labels
+from keras_attn.data import record_index
+from keras_attn.data.source import open_source, subset_labels
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError
-from keras_attn.files import read_json, write_json
+from keras_attn.utils.files import read_json, write_json
 
 VIDEO = dataclasses.replace(SMALL, cached=False)
 
@@ -25,12 +26,12 @@ def test_parts_hold_the_split_with_labels_and_files(tiny_features, recipe):
     source = open_source(tiny_features, recipe)
     split = tables.read_split(tiny_features)
     assert source.classes == ["down", "left", "right", "up"]
-    for part, videos in source.parts.items():
-        assert {v.id for v in videos} == {key for key, name in split.items() if name == part}
+    for subset, videos in source.subsets.items():
+        assert {v.id for v in videos} == {key for key, name in split.items() if name == subset}
         for video in videos:
             assert video.id.startswith(f"{source.classes[video.label]}/") and video.frames == 12
             assert video.path.endswith(".npy" if recipe is SMALL else ".record")
-    assert {part: len(videos) for part, videos in source.parts.items()} == {
+    assert {subset: len(videos) for subset, videos in source.subsets.items()} == {
         "train": 12,
         "validation": 6,
         "test": 6,
@@ -49,24 +50,24 @@ def test_parts_hold_the_split_with_labels_and_files(tiny_features, recipe):
 def test_folds(data):
     ids = list(tables.read_split(data))
     tables.write_split(data, {key: str(i % 3) for i, key in enumerate(ids)})
-    parts = part_labels(data, fold=1)
-    assert set(parts) == {"train", "test"}
-    assert sorted(parts["test"]) == sorted(ids[1::3]) and len(parts["train"]) == 16
+    subsets = subset_labels(data, fold=1)
+    assert set(subsets) == {"train", "test"}
+    assert sorted(subsets["test"]) == sorted(ids[1::3]) and len(subsets["train"]) == 16
     for fold in (None, 3, -1):
         with pytest.raises(UsageError, match=r"folds 0, 1, 2; say which .*--fold"):
-            part_labels(data, fold)
+            subset_labels(data, fold)
 
 
 def test_a_fold_of_a_split_without_folds(tiny_features):
     with pytest.raises(UsageError, match="not folds; drop --fold"):
-        part_labels(tiny_features, fold=0)
+        subset_labels(tiny_features, fold=0)
 
 
 def test_several_labels_are_refused(data):
     rows = tables.read_manifest(data)
     tables.write_manifest(data, [dataclasses.replace(rows[0], labels="down|left"), *rows[1:]])
     with pytest.raises(DataError, match=r"down/v_down_g00_c01\.mp4: has 2 labels \(down\|left\)"):
-        part_labels(data)
+        subset_labels(data)
 
 
 MISSING = {
@@ -94,7 +95,7 @@ def test_one_missing_record_is_named(data):
     next((data / "records").glob("left-v-left-g00*")).unlink()
     with pytest.raises(DataError, match=r"1 of 24 usable videos are missing.*left/v_left_g00"):
         open_source(data, VIDEO)
-    assert open_source(data, SMALL).parts["train"]
+    assert open_source(data, SMALL).subsets["train"]
 
 
 @pytest.mark.parametrize("read", [None, ("train", "validation")])
@@ -104,11 +105,11 @@ def test_a_wrong_bit_in_a_record_that_is_read_is_found(data, read):
     content[len(content) // 2] ^= 1
     Path(damaged.path).write_bytes(content)
     if read:
-        assert len(open_source(data, VIDEO, read=read).parts["test"]) == 6
+        assert len(open_source(data, VIDEO, read=read).subsets["test"]) == 6
         return
     with pytest.raises(DataError, match=rf"{Path(damaged.path).name}: .*{damaged.id} is damaged"):
         open_source(data, VIDEO)
-    assert open_source(data, SMALL).parts["train"]
+    assert open_source(data, SMALL).subsets["train"]
 
 
 def part_of(data, video_id):

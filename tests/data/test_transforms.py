@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_attn.data.transforms import random_crop, random_flip, squeeze
+from keras_attn.data.transforms import random_crop, random_flip, resize_stretched
 
 TRANSFORMS = pytest.mark.parametrize("transform", [random_crop, random_flip])
 
@@ -78,19 +78,21 @@ def test_flip_mirrors_left_to_right():
     assert 70 < sum(mirrored) < 130
 
 
-def test_squeeze_of_known_pictures():
+def test_stretching_of_known_pictures():
     plain = tf.fill((2, 9, 17, 3), tf.constant(200, tf.uint8))
-    np.testing.assert_allclose(squeeze(plain, 6), np.full((2, 6, 6, 3), 200.0), rtol=1e-6)
+    np.testing.assert_allclose(resize_stretched(plain, 6), np.full((2, 6, 6, 3), 200.0), rtol=1e-6)
     # Left half black, right half white, stretched from 4 x 8 to 4 x 4: columns keep their halves.
     halves = np.zeros((1, 4, 8, 3), "uint8")
     halves[:, :, 4:] = 240
-    result = squeeze(tf.constant(halves), 4)
+    result = resize_stretched(tf.constant(halves), 4)
     assert result.dtype == tf.float32
     # Halving with antialiasing weighs four neighbours 1, 3, 3, 1 (cut at the edge, sum to one).
     expected = [0, 240 / 8, 240 * 7 / 8, 240]
     np.testing.assert_allclose(
         result[0], np.tile(np.array(expected)[:, None], (4, 1, 3)), atol=1e-3
     )
-    np.testing.assert_array_equal(squeeze(tf.constant(halves)[:, :, :4], 4), halves[:, :, :4])
-    inside = inside_a_pipeline(lambda video: squeeze(video, 4), tf.constant(halves))
+    np.testing.assert_array_equal(
+        resize_stretched(tf.constant(halves)[:, :, :4], 4), halves[:, :, :4]
+    )
+    inside = inside_a_pipeline(lambda video: resize_stretched(video, 4), tf.constant(halves))
     np.testing.assert_array_equal(inside, result)

@@ -40,11 +40,11 @@ def test_equals_numpy(features, rng):
 def test_batch_normalization_learns_in_training_only(features, rng):
     layer = _scrambled(rng)
     before = layer.get_weights()
-    in_use = layer(features, training=False)
+    inference_frames = layer(features, training=False)
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     trained = layer(features, training=True)
-    assert np.abs(ops.convert_to_numpy(trained - in_use)).max() > 1e-3
+    assert np.abs(ops.convert_to_numpy(trained - inference_frames)).max() > 1e-3
     changed = [w.name for w, old in zip(layer.weights, before, strict=True) if np.any(w != old)]
     assert changed == ["moving_mean", "moving_variance"] * 2
     first = np.stack([convolution(x, before[0]) for x in features])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from checks import JIT, assert_close, check_model, check_step, cross_entropy
 from reference import scramble
-from test_where_and_when import SMALL, reference
+from where_and_when_reference import SMALL, reference
 
 from keras_attn.models import WhereAndWhen, swap_input
 

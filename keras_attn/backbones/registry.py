@@ -1,0 +1,211 @@
+"""Image networks that turn frames into maps or vectors: the literal table of them all."""
+
+import keras
+from keras import layers
+
+from keras_attn.backbones import (
+    bn_inception,
+    imagenet,
+    motion_reinforcement,
+    temporal_shift_resnet,
+    tiny,
+    vgg,
+)
+from keras_attn.backbones.pixels import normalization, stream_channels
+from keras_attn.backbones.weights import flow_weights, load
+from keras_attn.layers import AdaptiveMaxPool, PerFrame
+from keras_attn.utils.checks import check_option
+
+BACKBONES = {
+    backbone.name: backbone
+    for backbone in (
+        bn_inception.BN_INCEPTION,
+        imagenet.INCEPTION_RESNET_V2,
+        imagenet.INCEPTION_V3,
+        imagenet.MOBILENET_V2,
+        motion_reinforcement.MOBILENET_V2,
+        imagenet.RESNET_50,
+        motion_reinforcement.RESNET_50,
+        imagenet.RESNET_101,
+        temporal_shift_resnet.RESNET_50_TORCH,
+        temporal_shift_resnet.TSM_RESNET_50,
+        tiny.TINY,
+        vgg.VGG_16,
+    )
+}
+
+
+def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
+    """A `keras.Model` from frames to one of the backbone's endpoints, preprocessing inside.
+
+    Shapes: `(b, H, W, channels) -> (b, h, w, C)` or `(b, D)`; for a backbone that sees whole clips
+    `(B, T, ...)` on both sides. Three channels are RGB; any other even number is stacked flow,
+    whose first kernel is that of RGB averaged and repeated (`flow_weights`). 3 + 2L channels are
+    RGB and flow: two of the backbone, "rgb" and "flow", each with weights of its own, give their
+    maps side by side, those of RGB first; a backbone that is `reinforced` takes both and gives one.
+    All are bytes from 0 to 255, as uint8 or float.
+
+    `size` is one number of pixels or (H, W); None means the backbone's own. `weights` is "imagenet"
+    (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's names in .safetensors or
+    .npz: `convert.load_torch_state`), or None (random); those of RGB serve flow too.
+
+    `endpoint` is a name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
+    joined by "+" are max-pooled to the cells of the last and concatenated along the channels.
+
+    Raises `ValueError` for what the backbone does not have and `UserError` for weights that cannot
+    be loaded.
+    """
+    backbone, endpoints = _chosen(name, endpoint)
+    both = all(stream_channels(channels))
+    if backbone.reinforced and not both:
+        raise ValueError(
+            f"channels must be 3 + 2L for {name}, 3 of RGB and 2L of flow, got {channels}"
+        )
+    if both and not backbone.reinforced:
+        return _side_by_side(name, size, weights, endpoint, channels)
+    size = backbone.size if size is None else size
+    height, width = (size, size) if isinstance(size, int) else size
+    if not all(side and side >= backbone.smallest for side in (height, width)):
+        raise ValueError(
+            f"size must be at least {backbone.smallest} pixels for {name}, got {height}x{width}"
+        )
+    network = _network(backbone, height, width, channels, weights)
+    maps = [_tensor(network, backbone, at) for at in endpoints]
+    cut = keras.Model(network.input, _joined(maps, endpoints))
+    frames = keras.Input(network.input_shape[1:], name="frames")
+    # `call` puts the layers themselves into the model, under the names that weights files know.
+    return keras.Model(
+        frames, cut.call(normalization(backbone.pixels, channels)(frames)), name=name
+    )
+
+
+def _side_by_side(name, size, weights, endpoint, channels):
+    """A backbone on RGB and another on flow; in the channels of their maps those of RGB come first.
+
+    They are models in the model, since the layers of both have the same names.
+    """
+    rgb, flow = (
+        build_backbone(name, size, weights, endpoint, part) for part in stream_channels(channels)
+    )
+    frames = keras.Input((*rgb.input_shape[1:-1], channels), name="frames")
+    maps = [
+        keras.Model(rgb.input, rgb.output, name="rgb")(frames[..., :3]),
+        keras.Model(flow.input, flow.output, name="flow")(frames[..., 3:]),
+    ]
+    return keras.Model(frames, layers.Concatenate(name="streams")(maps), name=name)
+
+
+def endpoint_channels(name, endpoint=None):
+    """The number of channels of each of the names joined in `endpoint`."""
+    backbone, endpoints = _chosen(name, endpoint)
+    return tuple(backbone.endpoints[at].channels for at in endpoints)
+
+
+def backbone_tail(name, endpoint, map_size, weights=None):
+    """A `keras.Model` of all that follows a map in the backbone, up to its last vector.
+
+    Shapes: `(b, h, w, C) -> (b, D)`, with `map_size` (h, w). A map before activation is activated
+    first, since the activation is what follows. Where a backbone sees whole clips, the map is taken
+    for a clip of one frame; where flow reinforces RGB, nothing is multiplied behind the map.
+    `weights` and errors are those of `build_backbone`.
+    """
+    backbone, endpoints = _chosen(name, endpoint)
+    if endpoint not in backbone.maps:
+        raise ValueError(
+            f"endpoint of {name} must be one of {', '.join(backbone.maps)}, got {endpoint!r}"
+        )
+    network = _network(backbone, backbone.size, backbone.size, 3, weights)
+    ends = [_tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
+    cut = keras.Model(*ends)
+    maps = x = keras.Input((*map_size, ends[0].shape[-1]), name="input_maps")
+    if not backbone.per_frame:
+        x = layers.Reshape((1, *x.shape[1:]), name="clip")(x)
+    # A copy, so that the first part of the network is not kept.
+    tail = keras.models.clone_model(cut, input_tensors=keras.Input(x.shape[1:]))
+    if weights is not None:
+        _copy_weights(cut, tail, name, map_size)
+    x = tail.call(x)
+    if not backbone.per_frame:
+        x = layers.Reshape(x.shape[2:], name="vector")(x)
+    return keras.Model(maps, x, name=f"{name}_tail")
+
+
+def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
+    """A model's inputs and its features, from a cache or from frames.
+
+    Without a backbone the input is `features` of `input_shape` (T, h, w, C) or (T, D); with the
+    name of one it is `video` of `input_shape` (T, H, W, channels), bytes from 0 to 255, and the
+    backbone, as far as `endpoint`, runs on each frame, or on the clip, under the layer name
+    "backbone". Returns `({name: input}, features)`.
+    """
+    if backbone is None:
+        features = keras.Input(input_shape, name="features")
+        return {"features": features}, features
+    video = keras.Input(input_shape, name="video")
+    _, *size, channels = input_shape
+    network = build_backbone(backbone, size, backbone_weights, endpoint, channels)
+    if BACKBONES[backbone].per_frame:
+        return {"video": video}, PerFrame(network, name="backbone")(video)
+    return {"video": video}, keras.Model(network.input, network.output, name="backbone")(video)
+
+
+def _chosen(name, endpoint):
+    check_option("backbone", name, BACKBONES)
+    backbone = BACKBONES[name]
+    endpoints = (endpoint or backbone.endpoint).split("+")
+    known = backbone.endpoints if len(endpoints) == 1 else backbone.maps
+    if not set(known).issuperset(endpoints):
+        raise ValueError(
+            f"endpoint of {name} must be one of {', '.join(backbone.endpoints)}, or maps of these "
+            f"joined by '+', got {endpoint!r}"
+        )
+    return backbone, endpoints
+
+
+def _network(backbone, height, width, channels, weights):
+    network = backbone.network(height, width, channels)
+    if weights is None:
+        return network
+    if channels == 3:
+        load(network, backbone, weights)
+        return network
+    rgb = _network(backbone, height, width, 3, weights)
+    if backbone.reinforced:
+        motion_reinforcement.copy_weights(rgb, network)
+        return network
+    kernel, *rest = rgb.get_weights()
+    network.set_weights([flow_weights(kernel, channels), *rest])
+    return network
+
+
+def _copy_weights(cut, tail, name, map_size):
+    try:
+        tail.set_weights(cut.get_weights())
+    except ValueError as error:
+        raise ValueError(
+            f"map_size must be {cut.input_shape[1:3]} for the weights of {name}, got {map_size}"
+        ) from error
+
+
+def _tensor(network, backbone, name):
+    layer, _, side = backbone.endpoints[name]
+    if layer == "pooled":
+        return _pooled(network.output)
+    at = {"index": layer} if isinstance(layer, int) else {"name": layer}
+    return getattr(network.get_layer(**at), side)
+
+
+def _pooled(maps):
+    pool = layers.GlobalAveragePooling2D(name="pooled")
+    return pool(maps) if len(maps.shape) == 4 else PerFrame(pool, name="pooled")(maps)
+
+
+def _joined(maps, names):
+    if len(maps) == 1:
+        return maps[0]
+    size = maps[-1].shape[-3:-1]
+    pooled = [
+        AdaptiveMaxPool(size, name=f"{name}_pooled")(x)
+        for x, name in zip(maps[:-1], names[:-1], strict=True)
+    ]
+    return layers.Concatenate(name="levels")([*pooled, maps[-1]])

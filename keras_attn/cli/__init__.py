@@ -1,0 +1,5 @@
+"""The command line: `keras-attn VERB`."""
+
+from keras_attn.cli.parser import main
+
+__all__ = ["main"]

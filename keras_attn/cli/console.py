@@ -1,0 +1,105 @@
+"""What the command line shows: live progress in a terminal, plain lines elsewhere, or JSON."""
+
+import contextlib
+import json
+import os
+import sys
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keras_attn.utils.plain import plain
+
+
+class Console:
+    """Results go to standard output, progress to standard error, so that output can be piped."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False):
+        self.as_json, self.quiet = as_json, quiet
+        self.output = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.status = RichConsole(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def show(self, lines, value) -> None:
+        """Print `lines`, or `value` as one JSON object with `--json`."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(plain(value)) + "\n")  # ASCII: fits every terminal
+        else:
+            encoding = sys.stdout.encoding or "utf-8"
+            for line in lines:
+                # A file name may hold what the terminal cannot show.
+                line = line.encode(encoding, "backslashreplace").decode(encoding)
+                self.output.print(line, markup=False)
+
+    @contextlib.contextmanager
+    def counting(self, what: str):
+        """Yield a callback `(done, total, text)` that shows how far `what` has come."""
+        if self.quiet or self.as_json or not self.status.is_terminal:
+            yield None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=self.status, transient=True) as bar:
+            task = bar.add_task(what)
+            yield lambda done, total, text="": bar.update(task, completed=done, total=total)
+
+    @contextlib.contextmanager
+    def training(self):
+        """Yield a callback for training: a live line in a terminal, one line an epoch anywhere."""
+        if self.quiet or self.as_json:
+            yield None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(
+            *columns,
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
+            console=self.status,
+            transient=True,
+            disable=not self.status.is_terminal,
+        ) as bar:
+            task = bar.add_task("training", speed="")
+
+            def show(event):
+                if isinstance(event, dict):
+                    self.status.print(epoch_line(event), markup=False)
+                else:
+                    bar.update(
+                        task,
+                        description=f"epoch {event.epoch}/{event.epochs}",
+                        completed=(event.epoch - 1) * event.steps + event.step,
+                        total=event.epochs * event.steps,
+                        speed=f"{event.clips_per_second:.1f} clips/s, "
+                        f"{event.data_wait:.0%} waiting for data, loss {event.logs['loss']:.3f}",
+                    )
+
+            yield show
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow without the notes that it writes to the terminal before it can be asked not
+    to; a failing import raises as ever."""
+    sys.stderr.flush()
+    keep = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+        os.close(nowhere)
+
+
+def epoch_line(row: dict) -> str:
+    """One epoch of a history as a line."""
+    stage = f"{row['stage']} " if "stage" in row else ""  # of a pre-training
+    parts = [f"{stage}epoch {row['epoch']:>3}"]
+    for name, value in row.items():
+        if name == "clips_per_second":
+            parts.append(f"{value:.1f} clips/s")
+        elif name == "data_wait":
+            parts.append(f"{value:.0%} waiting for data")
+        elif name not in ("epoch", "stage"):
+            parts.append(f"{name} {value:.4g}")
+    return "  ".join(parts)

@@ -1,0 +1,217 @@
+"""The one place that orders tf.data calls: from an index of clips to batches.
+
+    index (example, start, seed) -> order -> skip -> read: decode the frames of the clip, transform
+    -> batch -> prefetch
+
+Integers are ordered before anything is read, so that skipping to a position costs nothing and is
+exact; order and augmentation are functions of (seed, epoch, example), so that two runs see the same
+batches whatever the number of threads.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_attn.data import sampling, transforms
+from keras_attn.data.streams import RGB
+from keras_attn.data.video import Video
+
+_FRAMES = ("image/encoded",)
+_PLANES = ("flow/x", "flow/y")
+_KINDS = ("video", "planes")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipIndex:
+    """Every clip of some videos: the number of its video and its first frame, both int32.
+
+    A million clips are common, so that what belongs to a video is kept once a video.
+    """
+
+    videos: tuple[Video, ...]
+    numbers: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self):
+        return len(self.starts)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """The path of each clip's video."""
+        return np.array([video.path for video in self.videos], object)[self.numbers]
+
+
+def clip_index(videos: list[Video], sampler) -> ClipIndex:
+    """List the clips of each video, in the order given; `sampler` is one of `sampling`."""
+    by_length = {length: sampler.starts(length).numpy() for length in {v.length for v in videos}}
+    starts = [by_length[video.length] for video in videos]
+    numbers = np.repeat(np.arange(len(videos), dtype="int32"), [len(some) for some in starts])
+    return ClipIndex(tuple(videos), numbers, np.concatenate(starts).astype("int32"))
+
+
+def batches(index, read, batch_size, *, seed=None, epoch=0, skip=0):
+    """Batches `(inputs, labels)` of one epoch.
+
+    `read` turns an example (`path`, `flow`, `start`, `length`, `label`, `seed`) into one that also
+    holds `video` or `features`. Without a `seed` the clips come in the order of the index. `skip`
+    batches are left out without being read.
+    """
+    count = len(index)
+    order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
+    order = order[skip * batch_size :]
+    seeds = sampling.example_seeds(count, seed or 0, epoch)
+    dataset = tf.data.Dataset.from_tensor_slices(
+        (index.numbers[order], index.starts[order], seeds[order])
+    )
+    paths = tf.constant([video.path for video in index.videos])
+    flows = tf.constant([video.flow for video in index.videos])
+    lengths = tf.constant([video.length for video in index.videos])
+    labels = tf.constant([video.label for video in index.videos])
+
+    def example(number, start, seed):
+        return {
+            "path": paths[number],
+            "flow": flows[number],
+            "start": start,
+            "length": lengths[number],
+            "label": labels[number],
+            "seed": seed,
+        }
+
+    dataset = dataset.map(
+        lambda *clip: _inputs_and_label(read(example(*clip))),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return dataset.batch(batch_size).prefetch(2)
+
+
+def _inputs_and_label(example):
+    inputs = {key: example[key] for key in ("video", "features") if key in example}
+    return inputs, example["label"]
+
+
+def frame_numbers(sampler, snippet: int = 1, random: bool = False):
+    """From an example to the numbers of its frames `(n, snippet)`; `random` is for training."""
+
+    def numbers(example):
+        seed = example["seed"] + 2 if random else None
+        length = example["length"]
+        positions = sampler.positions(example["start"][None], length, seed)[0]
+        return sampling.snippets(positions, length, snippet)
+
+    return numbers
+
+
+def read_record(numbers, size: int, augment=(), stream=RGB):
+    """A reader of records: decode only what the clip shows, augment, stretch to `size`.
+
+    `numbers` is what `frame_numbers` made. Gives `video (n, size, size, channels of the stream)`:
+    what belongs to one position lies side by side in the channels.
+    """
+
+    def read(example):
+        chosen = numbers(example)
+        example = {**example, **_pictures(example, chosen, stream)}
+        for transform in augment:
+            example = transform(example)
+        parts = {
+            key: transforms.resize_stretched(example[key], size) for key in _KINDS if key in example
+        }
+        video = transforms.side_by_side(parts, stream)
+        shape = (chosen.shape[0], size, size, stream.channels)
+        return {**example, "video": tf.ensure_shape(video, shape)}
+
+    return read
+
+
+def _pictures(example, chosen, stream):
+    """What lies at `chosen (n, L)`: `video (N, H, W, 3)` and `planes (N, h, w, 2)`, uint8."""
+    found = {}
+    if stream.reads_frames:
+        encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
+        wanted, places = tf.unique(tf.reshape(chosen[:, : stream.frames], [-1]))
+        found["video"] = tf.gather(decoded_frames(tf.gather(encoded, wanted)), places)
+    if stream.reads_flow:
+        encoded = encoded_planes(tf.io.read_file(example["flow"]), example["flow"])
+        wanted, places = tf.unique(tf.reshape(chosen, [-1]))
+        wanted = [tf.gather(some, wanted) for some in encoded]
+        found["planes"] = tf.gather(decoded_planes(wanted), places)
+    return found
+
+
+def encoded_frames(serialized, path=""):
+    """The JPEG strings `(n,)` of a serialised record; the error for a damaged one holds `path`."""
+    return _strings(serialized, path, _FRAMES)[0]
+
+
+def encoded_planes(serialized, path=""):
+    """The JPEG strings of x and of y, `(n - 1,)` each, of a serialised record of flow."""
+    return _strings(serialized, path, _PLANES)
+
+
+def decoded_frames(jpegs):
+    """`(n,)` JPEG strings of one size -> `(n, H, W, 3)` uint8."""
+    return _decoded(jpegs, 3)
+
+
+def decoded_planes(jpegs):
+    """The JPEG strings of x and of y, `(n,)` each -> `(n, h, w, 2)` uint8."""
+    return tf.concat([_decoded(some, 1) for some in jpegs], -1)
+
+
+def _decoded(jpegs, channels):
+    def decode(jpeg):
+        return tf.io.decode_jpeg(jpeg, channels)
+
+    return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
+
+
+def _strings(serialized, path, keys):
+    kinds = {key: tf.io.FixedLenSequenceFeature([], tf.string) for key in keys}
+    _, sequences = tf.io.parse_single_sequence_example(
+        serialized, sequence_features=kinds, example_name=path
+    )
+    return [sequences[key] for key in keys]
+
+
+def picture(jpeg, height: int, width: int):
+    """One frame of a record, stretched: a JPEG string -> `(height, width, 3)`, 0..255 float32."""
+    return transforms.resize_stretched(tf.io.decode_jpeg(jpeg, channels=3)[None], (height, width))[
+        0
+    ]
+
+
+def read_features(numbers, shape: tuple[int, ...]):
+    """A reader of feature files: only the frames asked for, of a `(n, *shape)` float16 .npy file.
+
+    `numbers` is what `frame_numbers` made, with snippets of one frame. The place of a frame is
+    computed: `numpy.load` parses the header as Python, which CPython 3.11 cannot do in several
+    threads (gh-106905), and a memory map kills a process whose file becomes shorter.
+    """
+    size = math.prod(shape)
+
+    def rows(path, chosen):
+        first, count = chosen[0], chosen[-1] - chosen[0] + 1
+        close = count <= 2 * len(chosen)  # then one read is faster than one for each frame
+        places = [(first, count)] if close else [(number, 1) for number in chosen]
+        with open(path, "rb") as file:
+            file.seek(8)  # after the magic string and version: the length of the header
+            header = 10 + int.from_bytes(file.read(2), "little")
+            parts = []
+            for number, count in places:
+                file.seek(header + int(number) * size * 2)
+                parts.append(np.fromfile(file, "<f2", int(count) * size))
+                if len(parts[-1]) != count * size:
+                    raise OSError(f"{path.decode()}: became shorter while it was read")
+        found = np.concatenate(parts).reshape(-1, *shape)
+        return found[chosen - first] if close else found
+
+    def read(example):
+        chosen = numbers(example)[:, 0]
+        features = tf.numpy_function(rows, [example["path"], chosen], tf.float16, stateful=False)
+        return {**example, "features": tf.ensure_shape(features, (*chosen.shape, *shape))}
+
+    return read

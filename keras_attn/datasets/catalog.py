@@ -1,0 +1,253 @@
+"""Which videos there are: from folders or list files to examples with labels and groups."""
+
+import dataclasses
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from pathlib import Path
+
+from keras_attn.datasets.tables import (
+    FORBIDDEN_IN_CLASS,
+    check_classes,
+    read_lines,
+    read_table,
+    unique,
+)
+from keras_attn.errors import DataError, UsageError
+
+# UCF-101 "v_Basketball_g07_c02" and UCF-11 "v_shooting_07_02": group, then clip.
+UCF_NAME = re.compile(r"^v_.+_g?(\d+)_c?\d+$")
+_LIST_REMEDY = (
+    "A list has one `path frames label` a line, a CSV file the columns path,label[,group]"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A file found; a `reason` says why it cannot be used, before anyone opened it."""
+
+    id: str
+    path: str
+    labels: tuple[str, ...] = ()
+    group: str = ""
+    reason: str = ""
+
+
+def file_stem(video_id: str) -> str:
+    """A file name for `video_id`: readable, plain ASCII, and different for different ids."""
+    plain = unicodedata.normalize("NFKD", video_id).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", plain.rpartition(".")[0] or plain).strip("-")
+    digest = hashlib.sha1(video_id.encode("utf-8", "backslashreplace"), usedforsecurity=False)
+    return f"{slug[:60].strip('-') or 'video'}-{digest.hexdigest()[:12]}"
+
+
+def group_of(video_id: str, label: str, group_by: str = "auto") -> str:
+    """The source that a clip was cut from, or "" if its name does not tell.
+
+    `group_by` is "auto" (UCF names: `v_Class_g07_c02` is of group 7 of its class), "parent" (the
+    folder that holds the file) or a regular expression with one group, searched in the id.
+    """
+    parent, _, name = video_id.rpartition("/")
+    if group_by == "parent":
+        return parent
+    if group_by == "auto":
+        found = UCF_NAME.match(name.rpartition(".")[0] or name)
+        return f"{label}_g{found[1]}" if found else ""
+    found = group_pattern(group_by).search(video_id)
+    return (found[1] or "") if found else ""
+
+
+def group_pattern(text: str) -> re.Pattern:
+    """The compiled regular expression; `UsageError` unless it has exactly one group."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(f"--group-by {text!r} is not a regular expression: {error}") from None
+    if pattern.groups != 1:
+        raise UsageError(
+            f"--group-by {text!r} has {pattern.groups} groups, expected one: put parentheses "
+            "around what clips of the same source have in common, as in '(subject[0-9]+)_'"
+        )
+    return pattern
+
+
+def find_examples(root, classes: list[str] | None = None, group_by: str = "auto"):
+    """`(examples, class names)` of a folder per class, a TSN list file or a CSV file.
+
+    Every file below a folder is an example, in a fixed order; one that is in no class or is no file
+    that can be opened carries a reason. `classes` fixes the names and their order; without it they
+    are the sorted names found.
+    """
+    if group_by not in ("auto", "parent"):
+        group_pattern(group_by)
+    root = Path(os.path.abspath(root))
+    if _unencodable(str(root)):
+        raise UsageError(f"{str(root)!r} is not valid UTF-8; rename the folder")
+    if root.is_dir():
+        return _from_folder(root, classes, group_by)
+    if not root.exists():
+        raise UsageError(f"{root}: no such file or folder. Name the folder that holds the classes")
+    if root.suffix.lower() == ".csv":
+        return _from_csv(root, classes, group_by)
+    return _from_list(root, classes, group_by)
+
+
+def _from_folder(root, classes, group_by):
+    found = sorted(_walk(root, root, set()))
+    names = classes or sorted({_class(name) for name, reason in found} - {None})
+    examples = []
+    for name, reason in found:
+        label = _class(name)
+        reason = reason or _unfit(name, label, names)
+        labels = (label,) if label in names else ()
+        group = group_of(name, label, group_by) if labels else ""
+        # Only a name that is not UTF-8, which has a reason, differs from what is written of it.
+        name, path = (
+            text.encode("utf-8", "backslashreplace").decode()
+            for text in (name, os.path.join(root, name))
+        )
+        examples.append(Example(name, path, labels, group, reason))
+    return examples, list(names)
+
+
+def _class(name):
+    label, slash, _ = name.partition("/")
+    bad = any(character in label for character in FORBIDDEN_IN_CLASS) or _unencodable(label)
+    return label if slash and not bad else None
+
+
+def _unfit(name, label, names):
+    if _unencodable(name):
+        return "bad name: the file name is not valid UTF-8; rename the file"
+    if "/" not in name:
+        return "no class: the file is not in the folder of a class; move it into one, or remove it"
+    if label is None:
+        folder = name.partition("/")[0]
+        return f"bad name: {folder!r} holds a character that a class name cannot; rename the folder"
+    if label not in names:
+        return f"no class: {label!r} is not in the class file; add it there, or remove the folder"
+    return ""
+
+
+def _unencodable(name):
+    return any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _walk(root, folder, seen):
+    """Names below `root` of every file, with the reason why it cannot be opened, if any."""
+    place = os.stat(folder)
+    if (place.st_dev, place.st_ino) in seen:
+        yield _name(root, folder), "unreadable: a link to a folder already listed; remove it"
+        return
+    seen.add((place.st_dev, place.st_ino))
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield _name(root, folder) + "/", f"unreadable: {error.strerror}; make the folder readable"
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(root, entry.path, seen)
+        else:
+            yield _name(root, entry.path), _obstacle(entry.path)
+
+
+def _name(root, path):
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def _obstacle(path):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return f"unreadable: {error.strerror}; restore the file, or remove the name"
+    if stat.S_ISREG(mode):
+        return ""
+    return "unreadable: it is no regular file (a pipe, a socket or a device); remove it"
+
+
+def read_class_file(path) -> list[str]:
+    """Class names from a file of one name a line, or of `number name` as in UCF's classInd.txt.
+
+    The numbers must count from 1 (UCF) or from 0; the first name gets the label 0 all the same.
+    """
+    lines = [line.strip() for line in read_lines(path, "Name the file of class names")]
+    lines = [line for line in lines if line]
+    numbered = [re.fullmatch(r"(\d+)\s+(\S.*)", line) for line in lines]
+    if not all(numbered):
+        return check_classes(path, lines)
+    numbers = [int(match[1]) for match in numbered]
+    if numbers not in (list(range(len(lines))), list(range(1, len(lines) + 1))):
+        raise DataError(f"{path}: the numbers must count 1, 2, 3, ... (or 0, 1, 2, ...)")
+    return check_classes(path, [match[2] for match in numbered])
+
+
+def read_official(folder: Path, number: int) -> dict[str, str]:
+    """`train` or `test` for the `official_key` of each line of UCF-101's lists `number`."""
+    listed = {}
+    for subset in ("train", "test"):
+        path = folder / f"{subset}list{number:02d}.txt"
+        for line in read_lines(path, "Name the folder of the official lists"):
+            key = official_key(line.strip())
+            if key and listed.setdefault(key, subset) != subset:
+                raise DataError(f"{path}: {line.strip()} is in the training list too")
+    return listed
+
+
+def official_key(name: str) -> str:
+    """`class/v_name` of a list's `Class/v_Name.avi 1`: without extension and in lower case.
+
+    The lists say `.avi`, and the class HandstandPushups has files `v_HandStandPushups_...`.
+    """
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.rpartition('.')[0] or last}".casefold()
+
+
+def _from_list(root, classes, group_by):
+    rows = []
+    for number, line in enumerate(read_lines(root, _LIST_REMEDY), 1):
+        # From the right, because a path may hold spaces.
+        path, *numbers = line.strip().rsplit(None, 2)
+        if len(numbers) != 2 or not all(value.isdigit() for value in numbers):
+            raise DataError(f"{root}, line {number}: expected `path frames label`. {_LIST_REMEDY}")
+        label = int(numbers[1])
+        if classes and label >= len(classes):
+            raise DataError(
+                f"{root}, line {number}: label {label} is out of range: there are {len(classes)} "
+                "classes, and labels count from 0"
+            )
+        rows.append((number, {"path": path, "label": classes[label] if classes else str(label)}))
+    return _listed(root, rows, classes or _numbered(rows), group_by)
+
+
+def _numbered(rows):
+    return sorted({row["label"] for _, row in rows}, key=int)
+
+
+def _from_csv(root, classes, group_by):
+    rows = read_table(root, ("path", "label"), _LIST_REMEDY)
+    found = {label for _, row in rows for label in row["label"].split("|")}
+    if classes and found - set(classes):
+        unknown = found - set(classes)
+        line, bad = next((n, r["label"]) for n, r in rows if unknown & {*r["label"].split("|")})
+        raise DataError(f"{root}, line {line}: label {bad!r} is not in the class file")
+    return _listed(root, rows, check_classes(root, classes or sorted(found)), group_by)
+
+
+def _listed(root, rows, names, group_by):
+    if not rows:
+        raise DataError(f"{root}: lists no video. {_LIST_REMEDY}")
+    unique(root, rows, "path")
+    examples = []
+    for _, row in rows:
+        path = os.path.normpath(root.parent / row["path"])
+        name = _name(root.parent, path)
+        labels = tuple(row["label"].split("|"))
+        group = row.get("group") or group_of(name, labels[0], group_by)
+        reason = "" if os.path.isdir(path) else _obstacle(path)
+        if os.path.isdir(path):
+            reason = "unreadable: it is a folder; list video files, not folders of frames"
+        examples.append(Example(name, path, labels, group, reason))
+    return examples, names

@@ -1,0 +1,302 @@
+"""split: which videos train, validate and test, so that no source video is in two subsets.
+
+Clips cut from one source video share people, place and light, and a model that has seen one knows
+the others. Clips of one group, and files of the same content, therefore stay together.
+"""
+
+import collections
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_attn.datasets import tables
+from keras_attn.datasets.catalog import official_key, read_official
+from keras_attn.datasets.tables import SUBSETS, Row
+from keras_attn.errors import DataError, UsageError
+
+LEAKAGE = (
+    "the clips carry groups (clips cut from one source video), and a split by clip would test on "
+    "sources that were trained on: with a random split of UCF-11 a user reported 95.7 % where the "
+    "paper has 84.96 % (kracwarlock/action-recognition-visual-attention, issue 6). Split by group, "
+    "or add --force if that is what you want to show."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSummary:
+    """What `split` did; the videos of all subsets and `unassigned` add up to `usable`."""
+
+    data: str
+    method: str
+    usable: int
+    videos: dict[str, int]  # subset -> videos
+    groups: dict[str, int]  # subset -> groups
+    classes: dict[str, int]  # subset -> classes that it has videos of
+    unassigned: tuple[str, ...]  # usable videos that the official lists do not name
+    not_found: int  # videos of the official lists that are not here
+    problems: tuple[str, ...]  # what makes training or testing wrong, or impossible for a class
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict:
+        """The summary in plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The summary as text."""
+        subsets = [
+            f"  {name}: {count} videos, {self.groups[name]} groups, {self.classes[name]} classes"
+            for name, count in self.videos.items()
+        ]
+        return [
+            f"{self.usable} usable videos, split by {self.method}",
+            *subsets,
+            *tables.shortened(self.problems),
+            *tables.shortened(self.notes),
+            f"written: {Path(self.data, 'split.csv')}",
+        ]
+
+
+_FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def split(
+    data,
+    *,
+    fractions: tuple[float, float, float] = _FRACTIONS,
+    folds: int | None = None,
+    official=None,
+    official_split: int = 1,
+    validation: float = 0.0,
+    seed: int = 0,
+    level: str = "group",
+    force: bool = False,
+) -> SplitSummary:
+    """Give each usable video a subset, and write DATA/split.csv.
+
+    Without more, `fractions` are the shares of train, validation and test. `folds` numbers k equal
+    subsets 0 to k-1 instead. `official` is a folder of UCF-101's lists, `trainlist0N.txt` and
+    `testlist0N.txt` with N = `official_split`; `validation` is then the share of the training side
+    that is held out by group. Classes are spread evenly over the subsets as far as the groups
+    allow; the result is a function of the manifest, the arguments and `seed`. `level="clip"`
+    ignores the groups and is refused for clips that carry them, unless `force`.
+
+    Raises `UsageError` for arguments that cannot work or would do nothing, `DataError` when there
+    are fewer than two classes or an official list names none of the videos.
+    """
+    data = Path(data)
+    rows = [row for row in tables.read_manifest(data) if row.usable]
+    classes = tables.read_classes(data)
+    _refuse_idle(fractions, folds, official, official_split, validation, level)
+    _check(rows, level, force)
+    shares = _shares(fractions, folds)
+    not_found, by = 0, {"group": "group", "clip": "clip, groups ignored"}[level]
+    if official:
+        subsets, not_found = _official(rows, Path(official), official_split, validation, seed)
+        shares = dict.fromkeys(SUBSETS, 0.0) | {name: 1.0 for name in set(subsets.values())}
+        by = f"the official lists {official_split}"
+    else:
+        subsets = assign(rows, shares, seed, use_groups=level == "group")
+    method = f"{by} (seed {seed})"
+    tables.write_split(data, {row.id: subsets[row.id] for row in rows if row.id in subsets})
+    return _summary(data, rows, subsets, shares, classes, method, not_found, force)
+
+
+def _refuse_idle(fractions, folds, official, official_split, validation, level):
+    """Refuse arguments that would be ignored: whoever gave them expects something of them."""
+    folded = folds is not None
+    other_fractions = tuple(fractions) != _FRACTIONS
+    for idle, message in (
+        (folded and official, "folds and official lists exclude each other: give one of them"),
+        (folded and validation, "validation: with folds there is no validation subset; drop it"),
+        (validation and not official, "validation is for official lists; else use fractions"),
+        (
+            official_split != 1 and not official,
+            "official_split is one of the official lists; name their folder",
+        ),
+        (official and level == "clip", "level clip does nothing to official lists; drop it"),
+        (other_fractions and (folded or official), "fractions: not with folds or official lists"),
+    ):
+        if idle:
+            raise UsageError(message)
+
+
+def _check(rows, level, force):
+    if level not in ("group", "clip"):
+        raise UsageError(f"level must be group or clip, got {level!r}")
+    if level == "clip" and not force and any(row.group for row in rows):
+        raise UsageError(LEAKAGE)
+    found = {name for row in rows for name in row.names}
+    if len(found) < 2:
+        raise DataError(
+            f"videos of at least 2 classes are needed, found {sorted(found)}. Expected a folder "
+            "ROOT/CLASS/ for each class; scan again when they are there"
+        )
+
+
+def _shares(fractions, folds):
+    if folds is not None:
+        if folds < 2:
+            raise UsageError(f"folds must be at least 2, got {folds}")
+        return {str(fold): 1 / folds for fold in range(folds)}
+    fits = len(fractions) == 3 and all(0 <= share < 1 for share in fractions)
+    if not fits or abs(sum(fractions) - 1) > 1e-6 or not fractions[0]:
+        raise UsageError(
+            "fractions must be three shares for train, validation and test that sum to 1, with "
+            f"some to train, got {fractions}"
+        )
+    return dict(zip(SUBSETS, fractions, strict=True))
+
+
+def assign(rows: list[Row], shares: dict[str, float], seed: int, use_groups=True) -> dict[str, str]:
+    """A subset for each row's id: whole groups, classes spread as evenly as they allow.
+
+    Groups go, the largest first, to the subset that lacks most of what they hold. Parts of unequal
+    shares first get one group of each class, or the small ones would go without. Ties are broken
+    by a permutation drawn from `seed`.
+    """
+    units = _units(rows, use_groups)
+    order = np.random.default_rng(seed).permutation(len(units))
+    units = sorted((units[i] for i in order), key=len, reverse=True)
+    counts = [collections.Counter(name for row in unit for name in row.names) for unit in units]
+    totals = sum(counts, collections.Counter())
+    wanted = [name for name, share in shares.items() if share > 0]
+    have = {name: collections.Counter() for name in wanted}
+    chosen = {}
+
+    def give(index, subset):
+        chosen[index] = subset
+        have[subset] += counts[index]
+
+    if len({shares[subset] for subset in wanted}) > 1:
+        for index, subset in _first_of_each(counts, totals, wanted, shares):
+            if index not in chosen and not have[subset] & counts[index]:
+                give(index, subset)
+
+    def lack(subset, count):
+        # A share of each class, so that a rare class weighs as much as a common one.
+        missing = {name: shares[subset] - have[subset][name] / totals[name] for name in count}
+        lacked = sum(count[name] * missing[name] for name in count)
+        return round(lacked, 9), shares[subset] - have[subset].total() / totals.total()
+
+    for index, count in enumerate(counts):
+        if index not in chosen:
+            give(index, max(wanted, key=lambda subset: lack(subset, count)))
+    return {row.id: chosen[index] for index, unit in enumerate(units) for row in unit}
+
+
+def _first_of_each(counts, totals, wanted, shares):
+    """Proposals of one unit for each subset and class, so that none lacks a class needlessly.
+
+    The rarest classes go first; the subset with the largest share takes the largest unit, the
+    others the smallest.
+    """
+    subsets = sorted(wanted, key=lambda subset: -shares[subset])
+    for name in sorted(totals, key=lambda name: (totals[name], name)):
+        holding = [index for index, count in enumerate(counts) if name in count]
+        yield from zip([holding[0], *holding[:0:-1]], subsets, strict=False)
+
+
+def _units(rows, use_groups):
+    """Rows that must stay together: of one group, or of the same content (also transitively)."""
+    parent = {}
+
+    def root(key):
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for row in rows:
+        parent[root(("content", row.sha256))] = root(("id", row.id))
+        if use_groups and row.group:
+            parent[root(("group", row.group))] = root(("id", row.id))
+    units = collections.defaultdict(list)
+    for row in rows:
+        units[root(("id", row.id))].append(row)
+    return list(units.values())
+
+
+def _official(rows, folder, official_split, validation, seed):
+    """Parts from UCF-101's lists, and how many videos of the lists are not here."""
+    if not 0 <= validation < 1:
+        raise UsageError(f"validation must be a share from 0 to below 1, got {validation}")
+    listed = read_official(folder, official_split)
+    keys = {row.id: official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
+    subsets = {row.id: listed[keys[row.id]] for row in rows if keys[row.id] in listed}
+    if not subsets:
+        raise DataError(
+            f"{folder}: the lists name none of the {len(rows)} videos. They name CLASS/VIDEO, for "
+            f"example {next(iter(listed), 'nothing')}; the first video here is {rows[0].id}"
+        )
+    if validation:
+        train = [row for row in rows if subsets.get(row.id) == "train"]
+        subsets |= assign(train, {"train": 1 - validation, "validation": validation}, seed)
+    return subsets, len(set(listed) - set(keys.values()))
+
+
+def _summary(data, rows, subsets, shares, classes, method, not_found, force):
+    inside = {name: [row for row in rows if subsets.get(row.id) == name] for name in shares}
+    unassigned = tuple(row.id for row in rows if row.id not in subsets)
+    total = sum(map(len, inside.values())) + len(unassigned)
+    if total != len(rows):
+        raise DataError(f"{data}: {total} videos in the split, but {len(rows)} are usable")
+    absent = list(_absent(inside, shares, classes))
+    torn = _torn(inside)
+    present = {subset: {n for row in some for n in row.names} for subset, some in inside.items()}
+    return SplitSummary(
+        data=str(data),
+        method=method,
+        usable=len(rows),
+        videos={subset: len(some) for subset, some in inside.items()},
+        groups={subset: len({row.group for row in some} - {""}) for subset, some in inside.items()},
+        classes={subset: len(names) for subset, names in present.items()},
+        unassigned=unassigned,
+        not_found=not_found,
+        problems=(
+            *(line for subset, line in absent if subset != "validation"),
+            *([] if force else torn),
+        ),
+        notes=(
+            *(line for subset, line in absent if subset == "validation"),
+            *_outside(rows, unassigned, not_found),
+            *(torn if force else []),
+        ),
+    )
+
+
+def _absent(inside, shares, classes):
+    """`(subset, line)` for each subset without videos, or without videos of a class."""
+    for subset, some in inside.items():
+        if not some and (shares[subset] or subset == "test"):
+            yield subset, f"{subset} has no videos"
+        present = {name for row in some for name in row.names}
+        for name in [name for name in classes if some and name not in present]:
+            few = "it has too few groups, or none at all"
+            yield subset, f"{subset} has no video of class {name!r}: {few}"
+
+
+def _outside(rows, unassigned, not_found):
+    if unassigned:
+        yield f"{len(unassigned)} videos are in none of the lists and in no subset: " + ", ".join(
+            unassigned[:3]
+        )
+    if not_found:
+        yield f"{not_found} videos of the official lists are not here"
+    lone = sum(not row.group for row in rows)
+    if lone:
+        yield (
+            f"{lone} videos carry no group: should some be cut from one source, name it with "
+            "--group-by in the scan, or they can land in different subsets"
+        )
+
+
+def _torn(inside):
+    """A line if clips of one source are in several subsets: forced, or by the official lists."""
+    sides = collections.defaultdict(set)
+    for subset, some in inside.items():
+        for row in some:
+            sides[row.group].add(subset)
+    torn = sorted(group for group, some in sides.items() if group and len(some) > 1)
+    return (
+        [f"{len(torn)} groups are in more than one subset, the first is {torn[0]}"] if torn else []
+    )

@@ -1,0 +1,1 @@
+"""Evaluate a run on a subset of the data."""

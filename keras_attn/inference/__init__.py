@@ -1,0 +1,1 @@
+"""From a trained run or a SavedModel to answers: recognition, prediction, explanation."""

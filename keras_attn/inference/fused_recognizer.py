@@ -1,0 +1,51 @@
+"""Several trained models as one: each sees the same frames, and their answers are averaged."""
+
+import tensorflow as tf
+
+from keras_attn.inference.pieces import TIMELINE
+
+
+class FusedRecognizer:
+    """What `recognition.Recognizer` is for one model, for models of the same classes.
+
+    `weights` sum to one. `probabilities`, `votes`, and over the frames `when` and
+    `step_probabilities` are weighted means (late fusion); so is `where`, resized to the cells of
+    the first model. Each model computes the flow that it sees.
+    """
+
+    per_frame = False  # no features of one backbone to take
+
+    def __init__(self, recognizers, weights):
+        self.recognizers, self.weights = recognizers, weights
+        self.models = [model for one in recognizers for model in one.models]
+        self.frames = max(one.frames for one in recognizers)
+        first = recognizers[0]
+        self.answer_frames = tf.function(self.from_frames, first.answer_frames.input_signature)
+        self.answer_jpegs = tf.function(self.from_jpegs, first.answer_jpegs.input_signature)
+
+    def from_frames(self, frames) -> dict:
+        """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
+        return self._fused([one.from_frames(frames) for one in self.recognizers])
+
+    def from_jpegs(self, jpegs) -> dict:
+        """Answer for `jpegs (B, T)`: each string is one frame as a JPEG file, of any size."""
+        return self._fused([one.from_jpegs(jpegs) for one in self.recognizers])
+
+    def _fused(self, answers):
+        size = tf.shape(answers[0]["where"])[2:]
+        answers = [answer | {"where": _resized(answer["where"], size)} for answer in answers]
+
+        def mean(key):
+            return sum(w * answer[key] for w, answer in zip(self.weights, answers, strict=True))
+
+        fused = {key: mean(key) for key in ("probabilities", "votes", *TIMELINE)}
+        return fused | {"logits": tf.math.log(tf.maximum(fused["probabilities"], 1e-30))}
+
+
+def _resized(where, size):
+    """Attention `(B, T, h, w)` on other cells, still summing to one in each frame."""
+    shape = tf.shape(where)
+    maps = tf.reshape(where, (-1, shape[2], shape[3], 1))
+    maps = tf.image.resize(maps, size, antialias=True)
+    maps = maps / tf.reduce_sum(maps, axis=(1, 2), keepdims=True)
+    return tf.reshape(maps, (shape[0], shape[1], size[0], size[1]))

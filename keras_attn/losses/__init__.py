@@ -1,0 +1,38 @@
+"""Terms of the papers' objectives, as pure functions of what a model gives."""
+
+from keras_attn.losses.blocks import (
+    block_entropy,
+    block_sparsity,
+    block_starts,
+    uncovered_cells,
+)
+from keras_attn.losses.flow import FLOW_RELAXATION, relaxed_flow_error
+from keras_attn.losses.pyramid import (
+    INTERACTION_REDUCTIONS,
+    PYRAMID_FORMS,
+    interaction,
+    pyramid,
+)
+from keras_attn.losses.saliency import (
+    UNIMODALITY_REDUCTIONS,
+    contrast,
+    total_variation,
+    unimodality,
+)
+
+__all__ = [
+    "FLOW_RELAXATION",
+    "INTERACTION_REDUCTIONS",
+    "PYRAMID_FORMS",
+    "UNIMODALITY_REDUCTIONS",
+    "block_entropy",
+    "block_sparsity",
+    "block_starts",
+    "contrast",
+    "interaction",
+    "pyramid",
+    "relaxed_flow_error",
+    "total_variation",
+    "uncovered_cells",
+    "unimodality",
+]

@@ -1,0 +1,90 @@
+"""Terms of pyramid attention: interaction of the columns of weights, difference of the levels.
+
+All are scalars, means over the batch, in float32 at least. Hu et al.
+"""
+
+from keras import ops
+
+from keras_attn.losses.checks import TINY, bounded_root, check_axis, checked
+from keras_attn.utils.checks import check_option
+
+INTERACTION_REDUCTIONS = ("relative", "sum", "mean")  # the first of each is the default
+PYRAMID_FORMS = ("safe", "printed")
+
+
+def interaction(features, weights, reduction="relative"):
+    """Rewards columns of weights that catch the variance of the features and do not overlap.
+
+    Shapes: `(B, n, C), (B, n, m) -> ()`: features at n positions, and one column of weights for
+    each of m outputs, of l2 norm one. Hu et al., eq. (8): minus the squared norm of the weighted
+    features, plus the squared products of each two different columns; the mean over the batch.
+
+    `reduction="sum"` is the printed one. Its first term has no lower bound: 1e2 to 1e4 for the
+    activations of a backbone, which learns to grow them where it is trained. `"mean"` divides the
+    terms by their numbers m * C and m * (m - 1). `"relative"` (ours) divides the first term by the
+    squared norm of the features, to which it sends no gradient: it then lies between -m and 0, at
+    least -1 when the columns are orthonormal. The second lies between 0 and m * (m - 1).
+
+    Raises `ValueError` for another rank, different n, or an unknown reduction.
+    """
+    features = checked("features", features, "(B, n, C)")
+    weights = checked("weights", weights, "(B, n, m)")
+    check_axis("features", "n", features.shape[1], weights.shape[1])
+    check_option("reduction", reduction, INTERACTION_REDUCTIONS)
+    if reduction == "relative":
+        features = ops.stop_gradient(features)
+    # sum diag(A' X' X A) = ||X A||^2: the n x n matrix X' X is never built.
+    variance = ops.sum(ops.square(ops.einsum("bnc,bnm->bcm", features, weights)), axis=(1, 2))
+    products = ops.einsum("bnm,bnk->bmk", weights, weights)
+    columns = weights.shape[2]
+    overlap = ops.square(products) * (1 - ops.eye(columns, dtype=products.dtype))
+    overlap = ops.sum(overlap, axis=(1, 2))
+    if reduction == "relative":
+        total = ops.sum(ops.square(features), axis=(1, 2))
+        variance = variance / ops.where(total > TINY, total, 1.0)
+    if reduction == "mean":
+        variance = variance / (columns * features.shape[2])
+        overlap = overlap / max(columns * (columns - 1), 1)
+    return ops.mean(overlap - variance)
+
+
+def pyramid(level_weights, weights, frames=1, form="safe"):
+    """Rewards levels of a pyramid that look elsewhere than all of them together.
+
+    Shapes: `(B, N, n, m), (B, n, m) -> ()`: for each of m outputs the weights over n positions, of
+    N levels and of their fusion, all summing to one over n. The positions are those of `frames`
+    frames, one frame after the other. Hu et al., eq. (9)-(10), (14)-(15): the root of the sum of
+    1 - distance^2 over levels, outputs and frames; the mean over the batch.
+
+    `form="printed"` measures the distance to the fused weights divided by their l2 norm. As
+    distance^2 reaches 2, what is under the root can be negative and the root not a number.
+    `"safe"` (ours) compares weights that both sum to one and takes 1 - distance^2 / 2, which is
+    never negative. With one level it is constant.
+
+    Raises `ValueError` for another rank, different n or m, an n that is no multiple of `frames`,
+    or an unknown form.
+    """
+    level_weights = checked("level_weights", level_weights, "(B, N, n, m)")
+    weights = checked("weights", weights, "(B, n, m)")
+    positions, outputs = weights.shape[1:]
+    check_axis("level_weights", "n", level_weights.shape[2], positions)
+    check_axis("level_weights", "m", level_weights.shape[3], outputs)
+    check_option("form", form, PYRAMID_FORMS)
+    if isinstance(positions, int) and isinstance(frames, int):
+        _check_frames(frames, positions)
+    if form == "printed":
+        norm = ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
+        weights = weights / norm
+    differences = level_weights - weights[:, None]
+    levels = differences.shape[1]
+    cells = ops.shape(differences)[2] // frames
+    differences = ops.reshape(differences, (-1, levels, frames, cells, outputs))
+    distances = ops.sum(ops.square(differences), axis=3)
+    if form == "printed":
+        return ops.mean(ops.sqrt(ops.sum(1 - distances, axis=(1, 2, 3))))
+    return ops.mean(bounded_root(ops.sum(1 - distances / 2, axis=(1, 2, 3))))
+
+
+def _check_frames(frames, positions):
+    if frames < 1 or positions % frames:
+        raise ValueError(f"frames must divide the n={positions} positions, got frames={frames}")

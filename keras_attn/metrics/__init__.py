@@ -1,0 +1,1 @@
+"""Score files, metrics and the fusion of scores; NumPy only."""

@@ -1,0 +1,1 @@
+"""Whole-or-absent files, argument checks, interruption, numerics, plain values, process facts."""

@@ -1,0 +1,1 @@
+"""Reports, charts, overlays, timelines and figures."""

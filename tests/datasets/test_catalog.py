@@ -1,0 +1,233 @@
+"""Examples, labels, groups and file names, from folders and from lists."""
+
+import os
+import re
+
+import pytest
+
+from keras_attn.datasets import catalog, tables
+from keras_attn.errors import DataError, UsageError
+
+HOSTILE = [
+    "a b;c#d&(e).mp4",
+    "-leading dash.mp4",
+    "quote\"s and 's.mp4",
+    "new\nline.mp4",
+    "carriage\rreturn.mp4",
+    "comma, and $HOME `x`.mp4",
+    "Ünïcödé 動画.mp4",
+]
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "x" * 240 + ".mp4", "...", "動画.mp4"])
+def test_a_file_stem_is_plain_short_and_its_own(name):
+    stem = catalog.file_stem("Class/" + name)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,59}-[0-9a-f]{12}", stem)
+    assert stem != catalog.file_stem("class/" + name)
+    assert stem == catalog.file_stem("Class/" + name)
+
+
+@pytest.mark.parametrize(
+    "name, group_by, expected",
+    [
+        ("Basketball/v_Basketball_g07_c02.avi", "auto", "Basketball_g07"),
+        ("Basketball/v_shooting_07/v_shooting_07_02.mpg", "auto", "Basketball_g07"),
+        ("Basketball/april_09_brush.avi", "auto", ""),
+        ("Basketball/session 3/one.avi", "parent", "Basketball/session 3"),
+        ("Basketball/subj4_mirror.mp4", r"(subj\d)_", "subj4"),
+        ("Basketball/other.mp4", r"(subj\d)_", ""),
+    ],
+)
+def test_the_group_of_a_name(name, group_by, expected):
+    assert catalog.group_of(name, "Basketball", group_by) == expected
+
+
+@pytest.mark.parametrize("pattern", ["(", "nothing", "(a)(b)"])
+def test_a_wrong_group_pattern_is_refused_before_anything_is_read(pattern, folder):
+    with pytest.raises(UsageError, match="group"):
+        catalog.find_examples(folder({"A/x.mp4": b""}), None, pattern)
+
+
+def test_every_file_of_a_folder_is_an_example(folder):
+    root = folder({"B/deep/down/x.mp4": b"1", "A/y.MOV": b"2", "A/.hidden": b"3", "root.txt": b"4"})
+    os.symlink("nowhere", root / "A" / "dangling.mp4")
+    os.symlink(root, root / "B" / "loop")
+    os.mkfifo(root / "A" / "pipe.mp4")
+    examples, names = catalog.find_examples(root)
+    assert names == ["A", "B"]
+    found = {example.id: example for example in examples}
+    assert sorted(found) == [
+        "A/.hidden",
+        "A/dangling.mp4",
+        "A/pipe.mp4",
+        "A/y.MOV",
+        "B/deep/down/x.mp4",
+        "B/loop",
+        "root.txt",
+    ]
+    assert found["B/deep/down/x.mp4"].labels == ("B",)
+    assert found["B/deep/down/x.mp4"].path == str(root / "B/deep/down/x.mp4")
+    reasons = {key: example.reason.partition(":")[0] for key, example in found.items()}
+    assert [key for key, reason in reasons.items() if not reason] == [
+        "A/.hidden",
+        "A/y.MOV",
+        "B/deep/down/x.mp4",
+    ]
+    assert reasons["root.txt"] == "no class"
+    for name in ("A/dangling.mp4", "A/pipe.mp4", "B/loop"):
+        assert reasons[name] == "unreadable"
+        assert ";" in found[name].reason  # the remedy
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
+    root = folder({"A/x.mp4": b"1", "B/y.mp4": b"2"})
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/B"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    examples, _ = catalog.find_examples(root)
+    assert [(e.id, e.reason.partition(":")[0]) for e in examples] == [
+        ("A/x.mp4", ""),
+        ("B/", "unreadable"),
+    ]
+
+
+def test_names_that_are_not_utf8_and_bad_class_names_are_named(folder):
+    root = folder({"A/x.mp4": b"1", "b|c/y.mp4": b"2"})
+    with open(os.fsencode(root / "A") + b"/\xff.mp4", "wb") as file:
+        file.write(b"3")
+    examples, names = catalog.find_examples(root)
+    assert names == ["A"]
+    assert [(e.id, e.reason.partition(":")[0]) for e in examples] == [
+        ("A/x.mp4", ""),
+        ("A/\\udcff.mp4", "bad name"),
+        ("b|c/y.mp4", "bad name"),
+    ]
+
+
+def test_a_class_file_fixes_names_and_order(folder, tmp_path):
+    root = folder({"B/x.mp4": b"1", "A/y.mp4": b"2", "C/z.mp4": b"3"})
+    (tmp_path / "classInd.txt").write_text("1 B\n2 A\n")
+    names = catalog.read_class_file(tmp_path / "classInd.txt")
+    examples, found = catalog.find_examples(root, names)
+    assert found == names == ["B", "A"]
+    assert {e.id: e.reason.partition(":")[0] for e in examples}["C/z.mp4"] == "no class"
+    (tmp_path / "classInd.txt").write_text("B\nA b\n")
+    assert catalog.read_class_file(tmp_path / "classInd.txt") == ["B", "A b"]
+
+
+@pytest.mark.parametrize("text", ["1 A\n3 B\n", "A\nA\n", "", "A|B\n"])
+def test_a_damaged_class_file_is_refused(text, tmp_path):
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(DataError, match="names.txt"):
+        catalog.read_class_file(tmp_path / "names.txt")
+
+
+def test_a_tsn_list_allows_spaces_in_paths(folder, tmp_path):
+    root = folder({"list.txt": b"my clips/a b.mp4 30 1\nother.mp4 5 0\n", "my clips/a b.mp4": b"1"})
+    examples, names = catalog.find_examples(root / "list.txt", ["Run", "Jump"])
+    assert names == ["Run", "Jump"]
+    assert [(e.id, e.labels) for e in examples] == [
+        ("my clips/a b.mp4", ("Jump",)),
+        ("other.mp4", ("Run",)),
+    ]
+    assert examples[0].path == str(root / "my clips/a b.mp4") and not examples[0].reason
+    assert examples[1].reason.startswith("unreadable: No such file")
+    assert catalog.find_examples(root / "list.txt")[1] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a.mp4 30 2\n", "a.mp4 30\n", "a.mp4 x 0\n", "a.mp4 3 0\na.mp4 3 1\n", "", "\n\n"]
+)
+def test_a_damaged_list_is_refused_by_name_and_line(text, tmp_path):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(DataError, match="list.txt"):
+        catalog.find_examples(tmp_path / "list.txt", ["Run", "Jump"])
+
+
+def test_a_csv_may_have_groups_and_several_labels(tmp_path):
+    (tmp_path / "list.csv").write_text('path,label,group\n"a,b.mp4",Run|Jump,g1\nc.mp4,Run,\n')
+    examples, names = catalog.find_examples(tmp_path / "list.csv")
+    assert names == ["Jump", "Run"]
+    assert [(e.id, e.labels, e.group) for e in examples] == [
+        ("a,b.mp4", ("Run", "Jump"), "g1"),
+        ("c.mp4", ("Run",), ""),
+    ]
+    with pytest.raises(DataError, match="line 2.*Run|Jump"):
+        catalog.find_examples(tmp_path / "list.csv", ["Jump"])
+    (tmp_path / "list.csv").write_text("file,label\nx,Run\n")
+    with pytest.raises(DataError, match="path"):
+        catalog.find_examples(tmp_path / "list.csv")
+
+
+def manifest(tmp_path):
+    rows = [
+        tables.Row(f"A/{name}", f"/v/A/{name}", "A", "g", 3, 3, 29.97, 4, 5, 6, "0" * 64, True)
+        for name in HOSTILE
+    ]
+    rows.append(tables.Row("B/bad.mp4", "/v/B/bad.mp4", "B", reason="damaged: so; do this"))
+    tables.write_classes(tmp_path, ["A", "B"])
+    tables.write_manifest(tmp_path, rows)
+    return rows
+
+
+def test_hostile_names_survive_the_manifest(tmp_path):
+    rows = manifest(tmp_path)
+    assert tables.read_manifest(tmp_path) == rows
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("id,path", "id,place"),
+        (",29.97,", ",nan,"),
+        (",29.97,", ",fast,"),
+        (",3,3,", ",nan,3,"),
+        (",3,3,", ",-3,3,"),
+        (",3,3,", ",0,3,"),
+        (",3,3,", ",3,"),
+        ("0" * 64, "0" * 63),
+        (",A,g,", ",C,g,"),
+        (",A,g,", ",,g,"),
+        ("A/-leading dash.mp4", "A/a b;c#d&(e).mp4"),
+        (",0,damaged", ",maybe,damaged"),
+        ("A/Ünï", 'A/"Ünï'),
+    ],
+)
+def test_a_damaged_manifest_is_refused_by_name_and_line(old, new, tmp_path):
+    manifest(tmp_path)
+    path = tmp_path / "manifest.csv"
+    text = path.read_text(encoding="utf-8").replace('"', "").replace("new\nline", "newline")
+    text = text.replace("carriage\rreturn", "carriage").replace("comma, and", "comma and")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.csv") as error:
+        tables.read_manifest(tmp_path)
+    assert "scan" in str(error.value) or "line" in str(error.value)
+
+
+def test_a_missing_or_binary_manifest_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file.*scan"):
+        tables.read_manifest(tmp_path)
+    (tmp_path / "manifest.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="cannot be read"):
+        tables.read_manifest(tmp_path)
+
+
+def test_a_split_is_read_with_care(tmp_path):
+    rows = manifest(tmp_path)
+    parts = {row.id: part for row, part in zip(rows, ("train", "test", "validation"), strict=False)}
+    tables.write_split(tmp_path, parts)
+    assert tables.read_split(tmp_path) == parts
+    for key, part, message in (
+        (rows[0].id, "training", "subset must be"),
+        ("gone.mp4", "train", "no usable video"),
+        (rows[-1].id, "train", "no usable video"),
+    ):
+        tables.write_split(tmp_path, {**parts, key: part})
+        with pytest.raises(DataError, match=f"split.csv, line .*{message}"):
+            tables.read_split(tmp_path)

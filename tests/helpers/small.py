@@ -1,0 +1,76 @@
+"""A training run that takes a second or two, how two are compared, and one that is refused."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_attn.recipes import Clips, Recipe
+
+TIMINGS = {"clips_per_second", "data_wait"}
+
+# 12 training videos of 12 frames: windows at 0, 3, 6 and 8, so 48 clips in 6 batches of 8 or 10 of
+# 5, the last one short. Dropout, a penalty and accumulation over batches that an epoch cuts.
+SMALL = Recipe(
+    model="structured_attention",
+    arguments={"units": 6, "dropout": 0.3, "penalty": 0.01},
+    backbone="tiny",
+    backbone_weights=None,
+    clips=Clips(frames=4, stride=3, size=32),
+    batch_size=5,
+    accumulate=3,
+    epochs=2,
+    learning_rate=0.01,
+    seed=5,
+)
+
+
+def no_step(event):
+    raise AssertionError(f"the training began: {event}")
+
+
+def refused(error, message, recipe, data, workdir, **options):
+    """`train` raises before it writes anything or makes a step."""
+    from keras_attn.training import train
+
+    with pytest.raises(error, match=message):
+        train.train(recipe, data, workdir, progress=no_step, **options)
+    assert not workdir.exists()
+
+
+def model_weights(run):
+    model = keras.models.load_model(run.model, compile=False)
+    return {w.path: np.asarray(w) for w in model.weights}
+
+
+def checkpoint_content(run):
+    """Arrays and state of the last checkpoint, without what depends on the clock."""
+    with np.load(run.checkpoint, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "header"}
+        state = json.loads(archive["header"].tobytes())["state"]
+    state["history"] = [without_timings(row) for row in state["history"]]
+    return arrays, {name: value for name, value in state.items() if name != "seconds"}
+
+
+def without_timings(row):
+    return {name: value for name, value in row.items() if name not in TIMINGS}
+
+
+def history(run):
+    with open(run.history, newline="", encoding="utf-8") as file:
+        return [without_timings(row) for row in csv.DictReader(file)]
+
+
+def assert_same_run(one, other):
+    """Weights, optimiser and history are the same to the bit."""
+    (arrays, state), (arrays_2, state_2) = checkpoint_content(one), checkpoint_content(other)
+    assert arrays.keys() == arrays_2.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, arrays_2[name])
+    assert state == state_2
+    assert history(one) == history(other)
+    weights, weights_2 = model_weights(one), model_weights(other)
+    for x, y in zip(weights.values(), weights_2.values(), strict=True):
+        np.testing.assert_array_equal(x, y)

@@ -1,0 +1,81 @@
+"""scripts/convert_weights.py turns what PyTorch reads into .safetensors, and nothing else."""
+
+import runpy
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from keras_attn.errors import UserError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
+
+
+class Tensor:
+    """As much of a PyTorch tensor as is used; it is no dependency."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def float(self):
+        return Tensor(self.values.astype("float32"))
+
+    def numpy(self):
+        return self.values
+
+
+@pytest.fixture
+def convert(monkeypatch):
+    """`convert(checkpoint, source, target)`, where PyTorch reads `checkpoint` from any file."""
+
+    def call(checkpoint, source, target):
+        def load(path, map_location, weights_only):
+            assert (path, map_location, weights_only) == (source, "cpu", True)
+            if isinstance(checkpoint, Exception):
+                raise checkpoint
+            return checkpoint
+
+        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, Tensor=Tensor))
+        return runpy.run_path(str(SCRIPT))["convert"](source, target)
+
+    return call
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_tensors_are_written(convert, rng, tmp_path, wrapped):
+    state = {"conv1.weight": rng.random((4, 3, 2, 2)), "bn1.num_batches_tracked": np.array(7)}
+    tensors = {name: Tensor(values) for name, values in state.items()}
+    (tmp_path / "a.pth").touch()
+    checkpoint = {"state_dict": tensors, "epoch": 3} if wrapped else tensors
+    assert convert(checkpoint, tmp_path / "a.pth", tmp_path / "new" / "a.safetensors") == 2
+    written = load_file(tmp_path / "new" / "a.safetensors")
+    assert {x.dtype for x in written.values()} == {np.dtype("float32")}
+    for name, values in state.items():
+        np.testing.assert_array_equal(written[name], values.astype("float32"))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "checkpoint, source, target, message",
+    [
+        ({}, "a.pth", "a.pt", "must end in .safetensors"),
+        ({}, "absent.pth", "a.safetensors", "absent.pth: no such file"),
+        (EOFError("odd"), "a.pth", "a.safetensors", "a file of tensors only .EOFError.[.] Any"),
+        ({"epoch": 3}, "a.pth", "a.safetensors", "holds no state dict"),
+        ([Tensor(3)], "a.pth", "a.safetensors", "holds no state dict"),
+    ],
+)
+def test_refusals(convert, tmp_path, checkpoint, source, target, message):
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(UserError, match=message):
+        convert(checkpoint, tmp_path / source, tmp_path / target)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_without_pytorch(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="Reading .pth needs the module 'torch'.*pip install torch"):
+        runpy.run_path(str(SCRIPT))["convert"](tmp_path / "a.pth", tmp_path / "a.safetensors")

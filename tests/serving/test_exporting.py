@@ -1,0 +1,225 @@
+"""An export has the promised signatures, appears whole or not at all, and leaves old versions."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_attn import export
+from keras_attn.errors import UserError
+from keras_attn.inference.loading import load_recognizer
+from keras_attn.inference.pieces import TIMELINE
+from keras_attn.inference.saved_model import versions
+from keras_attn.serving import exporting, verification
+from keras_attn.serving.exporting import SCORES
+from keras_attn.training import runs
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def quick(monkeypatch, tiny_export):
+    """Exports that copy the files of `tiny_export` instead of tracing and verifying again."""
+    import shutil
+
+    def copy(recognizer, folder):
+        shutil.copytree(tiny_export / "1", folder)
+
+    passed = verification.Verification(tiny_export, {("loader", "signature"): 0.0})
+    monkeypatch.setattr(exporting, "load_fused", lambda opened, weights: None)
+    monkeypatch.setattr(exporting, "_write", copy)
+    monkeypatch.setattr(exporting, "_reference", lambda recognizer: [])
+    monkeypatch.setattr(exporting, "write_reference", lambda path, cases: None)
+    monkeypatch.setattr(exporting, "verify_folder", lambda folder, reference: passed)
+
+
+def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(tiny_export / "1"))
+    signatures = {k: v for k, v in meta.signature_def.items() if not k.startswith("__")}
+    assert set(signatures) == {"serving_default", "jpeg_frames", "features", "explain"}
+
+    def described(infos):
+        return {
+            key: (tf.as_dtype(info.dtype).name, tf.TensorShape(info.tensor_shape).as_list())
+            for key, info in infos.items()
+        }
+
+    free = [None] * 5
+    maps = load_recognizer(tiny_run).feature_shape
+    inputs = {name: described(signature.inputs) for name, signature in signatures.items()}
+    assert inputs == {
+        "serving_default": {"frames": ("uint8", [*free[:4], 3])},
+        "explain": {"frames": ("uint8", [*free[:4], 3])},
+        "jpeg_frames": {"jpeg_frames": ("string", [None, None])},
+        "features": {"features": ("float32", [None, None, *maps])},
+    }
+    for name, signature in signatures.items():
+        outputs = described(signature.outputs)
+        assert set(outputs) == set((*SCORES, *TIMELINE) if name == "explain" else SCORES)
+        assert {kind for kind, _ in outputs.values()} == {"float32"}
+        assert outputs["probabilities"][1][-1] == 4
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 7, 9), (1, 5, 64, 33), (3, 2, 1, 1), (2, 13, 30, 41)])
+def test_any_length_and_size_is_answered_as_by_the_run(tiny_export, tiny_run, shape):
+    frames = np.random.default_rng(1).integers(0, 256, (*shape, 3), "uint8")
+    loaded = tf.saved_model.load(str(tiny_export / "1"))
+    answer = loaded.signatures["explain"](frames=tf.constant(frames))
+    expected = load_recognizer(tiny_run).answer_frames(frames)
+    for key, value in answer.items():
+        np.testing.assert_allclose(value, expected[key], atol=1e-5, err_msg=key)
+    assert answer["where"].shape[:2] == shape[:2]
+
+
+def test_the_class_names_and_the_recipe_travel_with_it(tiny_export, tiny_run):
+    run = runs.open_run(tiny_run)
+    text = (tiny_export / "1" / "assets" / "classes.txt").read_text()
+    assert text == "".join(f"{name}\n" for name in run.classes)
+    assert (tiny_export / "1" / "assets" / "training.json").exists()
+    assert sorted(path.name for path in tiny_export.iterdir()) == ["1"]
+
+
+def test_exporting_again_adds_a_version_and_leaves_the_first_alone(quick, tiny_run, tmp_path):
+    first = export(tiny_run, tmp_path / "models").path
+    before = contents(first)
+    (tmp_path / "models" / "notes.txt").write_text("kept")
+    (tmp_path / "models" / "7").mkdir()
+    second = export(tiny_run, tmp_path / "models").path
+    assert (first.name, second.name) == ("1", "8")
+    assert contents(first) == before
+    assert (tmp_path / "models" / "notes.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "stage", ["_write", "write_json", "_reference", "verify_folder", "_flush_all", "_publish"]
+)
+def test_an_error_at_any_stage_leaves_the_old_version_alone(
+    quick, tiny_run, tmp_path, monkeypatch, stage
+):
+    export(tiny_run, tmp_path / "models")
+    before = contents(tmp_path)
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(exporting, stage, fail)
+    with pytest.raises(OSError, match="No space"):
+        export(tiny_run, tmp_path / "models")
+    assert contents(tmp_path) == before
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["1"]
+
+
+def test_an_export_that_answers_otherwise_is_not_published(quick, tiny_run, tmp_path, monkeypatch):
+    differs = verification.Verification(tmp_path, {("loader", "features"): 0.5})
+    monkeypatch.setattr(exporting, "verify_folder", lambda folder, reference: differs)
+    with pytest.raises(UserError, match="not published.*features differs by 5.0e-01"):
+        export(tiny_run, tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_another_export_that_was_quicker_is_not_overwritten(quick, tiny_run, tmp_path, monkeypatch):
+    answers = iter([[], [1]])
+    (tmp_path / "models" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "1" / "file").write_text("theirs")
+    monkeypatch.setattr(exporting, "versions", lambda destination: next(answers))
+    assert export(tiny_run, tmp_path / "models").path.name == "2"
+    assert (tmp_path / "models" / "1" / "file").read_text() == "theirs"
+
+
+def test_mistakes_are_named(tiny_run, tiny_data, tiny_export, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is not a folder"):
+        export(tiny_run, tmp_path / "file")
+    with pytest.raises(UserError, match="lies below a file"):
+        export(tiny_run, tmp_path / "file" / "models")
+    with pytest.raises(UserError, match="is one version of a model; give the folder above"):
+        export(tiny_run, tiny_export / "1")
+    with pytest.raises(UserError, match="holds no run"):
+        export(tiny_data, tmp_path / "models")
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    (unfinished / "run.json").write_bytes((tiny_run / "run.json").read_bytes())
+    with pytest.raises(UserError, match="the run is not finished; go on with.*--resume"):
+        export(unfinished, tmp_path / "models")
+    (unfinished / "results.json").write_bytes((tiny_run / "results.json").read_bytes())
+    (unfinished / "model.keras").write_bytes((tiny_run / "model.keras").read_bytes()[:3000])
+    with pytest.raises(UserError, match="model.keras: cannot be loaded"):
+        export(unfinished, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+# A process that exports again and again, quickly, so that a kill can hit any moment of publishing.
+LOOP = """
+import shutil, sys
+from keras_attn import exporting, verification
+export, run, destination = sys.argv[1:]
+exporting.load_fused = lambda opened, weights: None
+exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)
+exporting._reference = lambda recognizer: []
+exporting.write_reference = lambda path, cases: None
+passed = verification.Verification(export, {("loader", "signature"): 0.0})
+exporting.verify_folder = lambda folder, reference: passed
+print("ready", flush=True)
+sys.stdin.readline()
+while True:
+    exporting.export(run, destination)
+"""
+KILLS = 6
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_whole_versions_only(quick, tiny_export, tiny_run, tmp_path):
+    whole = contents(tiny_export / "1")
+    rng = np.random.default_rng(11)
+    arguments = [str(tiny_export / "1"), str(tiny_run)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    folders = [tmp_path / f"models{i}" for i in range(KILLS)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOOP, *arguments, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        for folder in folders
+    ]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.close()
+        time.sleep(rng.uniform(0.02, 0.15))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    assert any(folder.exists() and versions(folder) for folder in folders)
+    for folder in folders:
+        for version in versions(folder) if folder.exists() else ():
+            assert contents(folder / str(version)) == whole
+        export(tiny_run, folder)
+        names = [path.name for path in folder.iterdir()]
+        assert all(name.isdecimal() for name in names), "what was left behind is removed"
+        assert contents(folder / str(max(versions(folder)))) == whole
+
+
+@pytest.mark.slow
+def test_a_real_export_killed_while_it_writes_publishes_nothing(tiny_export, tiny_run, tmp_path):
+    command = [sys.executable, "-m", "keras_attn", "export", str(tiny_run), str(tmp_path / "m")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    staged = []
+    while not staged and process.poll() is None:
+        staged = list((tmp_path / "m").glob(".staging-*/variables"))
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert staged
+    assert versions(tmp_path / "m") == []
+    with pytest.raises(UserError, match="holds no SavedModel"):
+        verification.verify(tmp_path / "m")

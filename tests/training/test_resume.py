@@ -1,0 +1,160 @@
+"""A run that is stopped, killed or damaged goes on to the same bits, or says what is wrong."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small import SMALL, assert_same_run, checkpoint_content, history, model_weights
+
+from keras_attn.errors import UserError
+from keras_attn.training import train
+from keras_attn.training.loop import Progress
+from keras_attn.training.runs import open_run
+
+HELPERS = pathlib.Path(__file__).parents[1] / "helpers"
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_features, tmp_path_factory):
+    """The run that nothing disturbed."""
+    return train.train(SMALL, tiny_features, tmp_path_factory.mktemp("whole") / "run")
+
+
+def kill_while_training(data, workdir, kills, seed):
+    """The kills that hit, by the events that the killed process had told."""
+    done = subprocess.run(
+        [sys.executable, HELPERS / "killed_training.py", data, workdir, str(kills), str(seed)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(HELPERS.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    count, *events = done.stdout.strip().split("|")
+    return int(count), events
+
+
+@pytest.mark.slow
+def test_ten_kills_change_no_bit(whole, tiny_features, tmp_path):
+    count, events = kill_while_training(tiny_features, tmp_path / "killed", KILLS, seed=1)
+    assert count >= KILLS - 1, events  # a very fast machine may finish before the last one
+    assert_same_run(open_run(tmp_path / "killed"), whole)
+    assert len(history(whole)) == SMALL.epochs
+    left = [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
+    assert left == []
+
+
+class Stopper:
+    """Interrupts the process at the n-th event, as Ctrl-C would, and counts the events."""
+
+    def __init__(self, at, number=signal.SIGINT):
+        self.left, self.number, self.events = at, number, []
+
+    def __call__(self, event):
+        self.events.append(event)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def stop_and_resume(recipe, data, workdir, *moments):
+    for moment in moments:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(recipe, data, workdir, resume=True, progress=Stopper(moment))
+    return train.train(recipe, data, workdir, resume=True)
+
+
+def test_interrupts_in_one_process_change_no_bit(whole, tiny_features, tmp_path):
+    """In an epoch, after its last step (of ten), after its validation, and in the next epoch."""
+    parted = stop_and_resume(SMALL, tiny_features, tmp_path / "parted", 4, 6, 1, 3)
+    assert_same_run(parted, whole)
+
+
+def test_an_interrupt_keeps_the_step_it_fell_into(tiny_features, tmp_path):
+    """Also in the midst of a step: nothing is lost, nothing is counted twice."""
+    with pytest.raises(KeyboardInterrupt):
+        train.train(SMALL, tiny_features, tmp_path / "run", progress=Stopper(4))
+    arrays, state = checkpoint_content(open_run(tmp_path / "run"))
+    assert (state["epoch"], state["step"], state["clips"]) == (0, 4, 20)
+    assert 4 in [array for array in arrays.values() if array.dtype == np.int64 and not array.shape]
+
+
+def test_a_second_interrupt_acts_at_once(tiny_features, tmp_path):
+    def twice(event):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second one must not return")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(SMALL, tiny_features, tmp_path / "run", progress=twice)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def test_sigterm_saves_and_goes_on_to_who_handles_it(tiny_features, tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *arguments: heard.append(arguments))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopper = Stopper(3, signal.SIGTERM)
+            train.train(SMALL, tiny_features, tmp_path / "run", progress=stopper)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(heard) == 1
+    assert checkpoint_content(open_run(tmp_path / "run"))[1]["step"] == 3
+
+
+@pytest.mark.slow
+def test_mixed_precision_is_finite_and_resumes(whole, tiny_features, tmp_path):
+    recipe = dataclasses.replace(SMALL, precision="mixed_float16")
+    once = train.train(recipe, tiny_features, tmp_path / "once")
+    assert_same_run(stop_and_resume(recipe, tiny_features, tmp_path / "parted", 14), once)
+    assert all(np.isfinite(weights).all() for weights in model_weights(once).values())
+    assert all(np.isfinite(float(x)) for row in history(once) for x in row.values())
+    more = len(checkpoint_content(once)[0]) - len(checkpoint_content(whole)[0])
+    assert more > 0  # the loss scale is saved too
+
+
+@pytest.mark.slow
+def test_frames_augmentation_and_the_best_epoch_resume(tiny_data, tmp_path):
+    recipe = dataclasses.replace(
+        SMALL, cached=False, train_backbone=True, flip=True, random_crop=True, select="best"
+    )
+    once = train.train(recipe, tiny_data, tmp_path / "once")
+    assert_same_run(stop_and_resume(recipe, tiny_data, tmp_path / "parted", 15), once)
+
+
+def test_checkpoints_fall_between_steps_at_the_asked_rate(tiny_features, tmp_path, monkeypatch):
+    from keras_attn.training import checkpoint
+
+    steps, save = [], checkpoint.save
+    monkeypatch.setattr(
+        checkpoint, "save", lambda path, model, state: steps.append((state["epoch"], state["step"]))
+    )
+    train.train(SMALL, tiny_features, tmp_path / "each", checkpoint_seconds=0)
+    assert steps == [(0, s) for s in range(1, 10)] + [(1, s) for s in range(10)] + [(2, 0)]
+    steps.clear()
+    monkeypatch.setattr(checkpoint, "save", save)
+    events = []
+    train.train(
+        SMALL, tiny_features, tmp_path / "rare", checkpoint_seconds=1e6, progress=events.append
+    )
+    shown = [event for event in events if isinstance(event, Progress)]
+    assert [event.step for event in shown] == [*range(1, 11)] * 2
+    assert all(event.steps == 10 and event.epochs == 2 for event in shown)
+    assert all(0 <= event.data_wait <= 1 and event.clips_per_second > 0 for event in shown)
+
+
+def test_a_diverged_run_says_so(tiny_features, tmp_path):
+    recipe = dataclasses.replace(SMALL, learning_rate=1e38, accumulate=1)
+    with pytest.raises(
+        UserError, match=r"loss became (nan|inf) in epoch 1, step \d+.*learning_rat"
+    ):
+        train.train(recipe, tiny_features, tmp_path / "run")
