@@ -202,7 +202,7 @@ def test_the_remedy_is_the_whole_command_with_the_weights_that_are_there(store):
 LARGER_THAN_MEMORY = """
 import json, pathlib, sys
 import keras, numpy as np
-from keras_attn.data import pipeline
+from keras_attn.data import batches
 from keras_attn.data.video import Video
 from keras_attn.data.sampling import Windows
 from keras_attn.models import StructuredAttentionLSTM

@@ -258,7 +258,7 @@ def run(code, data):
 def leave_half_written(path):
     """Exactly what `files.staging` leaves when its process is killed inside it."""
     code = (
-        "import os, signal, sys; from keras_attn import files\n"
+        "import os, signal, sys; from keras_attn.utils import files\n"
         "with files.staging(sys.argv[1]) as beside:\n"
         "    beside.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -159,7 +159,7 @@ def test_mistakes_are_named(tiny_run, tiny_data, tiny_export, tmp_path):
 # A process that exports again and again, quickly, so that a kill can hit any moment of publishing.
 LOOP = """
 import shutil, sys
-from keras_attn import exporting, verification
+from keras_attn.serving import exporting, verification
 export, run, destination = sys.argv[1:]
 exporting.load_fused = lambda opened, weights: None
 exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)

@@ -126,7 +126,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(model, tmp_path, hook):
     code = (
         "import os, resource, signal, sys\n"
         "import keras, numpy as np\n"
-        "from keras_attn import checkpoint, errors\n"
+        "from keras_attn import errors; from keras_attn.training import checkpoint\n"
         "model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(50)])\n"
         "model.compile('adam', 'mse')\n"
         f"{HOOKS[hook]}\n"

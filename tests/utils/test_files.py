@@ -67,7 +67,7 @@ def test_a_process_that_dies_leaves_old_or_new(tmp_path, moment):
         "replace": "os.replace = lambda *paths: os._exit(9)",
     }[moment]
     code = (
-        "import os, pathlib, sys\nfrom keras_attn import files\n"
+        "import os, pathlib, sys\nfrom keras_attn.utils import files\n"
         f"{patch}\nfiles.write_atomic(sys.argv[1], b'new')\n"
     )
     assert subprocess.run([sys.executable, "-c", code, path]).returncode == 9
