@@ -129,8 +129,7 @@ def _check(rows, level, force):
     found = {name for row in rows for name in row.names}
     if len(found) < 2:
         raise DataError(
-            f"videos of at least 2 classes are needed, found {sorted(found)}. Expected a folder "
-            "ROOT/CLASS/ for each class; scan again when they are there"
+            f"videos of at least 2 classes are needed, found {sorted(found)}. Scan a folder ROOT/CLASS/"
         )
 
 
@@ -277,9 +276,8 @@ def _absent(inside, shares, classes):
 
 def _outside(rows, unassigned, not_found):
     if unassigned:
-        yield f"{len(unassigned)} videos are in none of the lists and in no subset: " + ", ".join(
-            unassigned[:3]
-        )
+        first = ", ".join(unassigned[:3])
+        yield f"{len(unassigned)} videos are in none of the lists and in no subset: {first}"
     if not_found:
         yield f"{not_found} videos of the official lists are not here"
     lone = sum(not row.group for row in rows)
