@@ -129,7 +129,7 @@ def _check(rows, level, force):
     found = {name for row in rows for name in row.names}
     if len(found) < 2:
         raise DataError(
-            f"videos of at least 2 classes are needed, found {sorted(found)}. Scan a folder ROOT/CLASS/"
+            f"videos of at least 2 classes are needed, found {sorted(found)}: scan ROOT/CLASS/VIDEO"
         )
 
 
