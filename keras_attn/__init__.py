@@ -1,9 +1,15 @@
 """Attention-based human action recognition in video, on Keras 3.
 
-Importing the package does no work: every public name below is loaded at its first use.
+Importing the package does no work: each public name below is loaded at its first use.
 """
 
 import importlib
+import sys
+
+if sys.platform == "win32":
+    raise ImportError(
+        "keras_attn needs Linux or macOS, because it locks files with fcntl; on Windows, use WSL 2"
+    )
 
 __version__ = "0.1.0"
 

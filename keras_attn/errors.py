@@ -1,22 +1,22 @@
-"""Errors that a user can act on, and the exit code that each gives the command line."""
+"""Errors that the user can fix, and the exit code of the command line for each."""
 
 import importlib
 
 
 class UserError(Exception):
-    """Something the user can mend; the message says what, where and how."""
+    """An error the user can fix; the message says what is wrong, where, and how to fix it."""
 
     exit_code = 1
 
 
 class UsageError(UserError):
-    """The command was called in a way that cannot work."""
+    """The arguments are wrong or do not go together."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """The data has a problem that was found and named."""
+    """The data has a problem; the message names it."""
 
     exit_code = 3
 
@@ -31,10 +31,7 @@ _INSTALL = {
 
 
 def require(module: str, purpose: str):
-    """Import an optional dependency, or say which command installs it.
-
-    Raises `UserError` when `module` is not installed.
-    """
+    """Import an optional dependency; `UserError` with the command that installs it otherwise."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

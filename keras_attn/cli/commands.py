@@ -158,10 +158,7 @@ def train(options, console):
             checkpoint_seconds=options.checkpoint_seconds,
             progress=progress,
         )
-    results = run.read_results()
-    minutes = results["seconds"] / 60
-    line = f"{run.path}: trained {results['epochs']} epochs in {minutes:.1f} minutes; {run.model}"
-    return console.show([line], results)
+    return _summary(run, console)
 
 
 def _recipe_line(recipe):
@@ -213,33 +210,20 @@ def fuse(options, console):
 
 def predict(options, console):
     predictions = keras_attn.predict(options.videos, options.model, top_k=options.top_k)
-    lines = []
-    for prediction in predictions:
-        lines.append(prediction.problem or f"{prediction.path} ({prediction.frames} frames)")
-        lines += [
-            f"  {guess.probability:6.1%}  {guess.name}  ({guess.votes:.0%} of the clips)"
-            for guess in prediction.guesses
-        ]
-    console.show(lines, {"predictions": [prediction.as_dict() for prediction in predictions]})
-    return DATA_PROBLEMS if any(prediction.problem for prediction in predictions) else 0
+    return _summary(predictions, console)
 
 
 def explain(options, console):
     result = keras_attn.explain(options.video, options.model, options.out)
-    line = f"{result.path}: {result.frames} frames, {result.answer} ({result.probability:.1%})"
-    console.show([line], result.as_dict())
+    console.show(result.lines(), result.as_dict())
 
 
 def export(options, console):
     verification = keras_attn.export(options.run, options.destination, weights=options.weights)
-    line = f"exported and verified: {verification.path}"
-    console.show([line, *verification.lines()], verification.as_dict())
+    console.show(verification.lines(), verification.as_dict())
 
 
 def verify(options, console):
     verification = keras_attn.verify(options.saved_model, run=options.run)
-    expected = "its run" if options.run else "the answers of its run recorded at export"
-    verdict = f"agrees with {expected}" if verification.passed else f"DIFFERS from {expected}"
-    lines = [f"{verification.path}: {verdict}", *verification.lines()]
-    console.show(lines, verification.as_dict())
+    console.show(verification.lines(), verification.as_dict())
     return 0 if verification.passed else 1

@@ -18,6 +18,9 @@ class Explanation:
     probability: float
     frames: int
 
+    def lines(self) -> list[str]:
+        return [f"{self.path}: {self.frames} frames, {self.answer} ({self.probability:.1%})"]
+
     def as_dict(self) -> dict:
         return {**vars(self), "path": str(self.path)}
 

@@ -1,5 +1,6 @@
 """Name the action in videos, from a run folder or a SavedModel alone."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,8 +35,32 @@ class Prediction:
     frames: int = 0
     problem: str = ""
 
+    def lines(self) -> list[str]:
+        if self.problem:
+            return [self.problem]
+        guesses = [
+            f"  {guess.probability:6.1%}  {guess.name}  ({guess.votes:.0%} of the clips)"
+            for guess in self.guesses
+        ]
+        return [f"{self.path} ({self.frames} frames)", *guesses]
+
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+class Predictions(list):
+    """A `Prediction` for each video, in the order of the call."""
+
+    @property
+    def problems(self) -> list[str]:
+        """Why a video got no answer, for each such video."""
+        return [prediction.problem for prediction in self if prediction.problem]
+
+    def lines(self) -> list[str]:
+        return [line for prediction in self for line in prediction.lines()]
+
+    def as_dict(self) -> dict:
+        return {"predictions": [prediction.as_dict() for prediction in self]}
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,9 @@ def _answer(recognizer):
     return answer
 
 
-def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:
+def predict(
+    videos: Path | str | Sequence[Path | str], model: Path | str | TrainedModel, *, top_k: int = 5
+) -> Predictions:
     """Name the action in each of `videos` (paths), best first.
 
     `model` is a run folder, a SavedModel folder, or what `open_model` returned. The order is by
@@ -102,7 +129,7 @@ def predict(videos, model, *, top_k: int = 5) -> list[Prediction]:
         raise UsageError(f"top_k must be at least 1, got {top_k}")
     videos = [videos] if isinstance(videos, str | Path) else list(videos)
     model = model if isinstance(model, TrainedModel) else open_model(model)
-    return [_predict_one(video, model, top_k) for video in videos]
+    return Predictions(_predict_one(video, model, top_k) for video in videos)
 
 
 def _predict_one(video, model, top_k):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -29,7 +30,12 @@ from keras_attn.utils.files import flush, locked, write_atomic, write_json
 SCORES = ("probabilities", "logits", "votes")
 
 
-def export(run, destination, *, weights=None) -> Verification:
+def export(
+    run: Path | str | Sequence[Path | str],
+    destination: Path | str,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Verification:
     """Write `destination/<version>/` from the run folder `run` and return what was verified.
 
     Several run folders, as of RGB and of flow, become one model that averages their probabilities
@@ -68,7 +74,7 @@ def export(run, destination, *, weights=None) -> Verification:
         if not verification.passed:
             raise UserError(
                 f"{destination}: the export answers differently from the run, so it was not "
-                f"published. {'; '.join(verification.lines())}"
+                f"published. {'; '.join(verification.lines()[1:])}"
             )
         _flush_all(staged)
         return verification.at(_publish(staged, destination))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,13 @@ class Verification:
         return dataclasses.replace(self, path=Path(path))
 
     def lines(self) -> list[str]:
-        return [
+        verdict = "answers as its run does" if self.passed else "DIFFERS from its run"
+        differences = [
             f"{loader}: {signature} differs by {difference:.1e}"
             f"{'' if difference <= TOLERANCE else f', more than {TOLERANCE}'}"
             for (loader, signature), difference in self.differences.items()
         ]
+        return [f"{self.path}: {verdict}", *differences]
 
     def as_dict(self) -> dict:
         rows = [
@@ -54,7 +57,9 @@ class Verification:
         return {"path": str(self.path), "passed": self.passed, "differences": rows}
 
 
-def verify(saved_model, *, run=None) -> Verification:
+def verify(
+    saved_model: Path | str, *, run: Path | str | Sequence[Path | str] | None = None
+) -> Verification:
     """Load an export with both loaders and compare every signature with the run's answers.
 
     `saved_model` is a version folder, or a model folder (its highest version is taken). The

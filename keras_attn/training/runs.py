@@ -44,6 +44,14 @@ class Run:
     def read_results(self) -> dict:
         return read_json(self.results)
 
+    def lines(self) -> list[str]:
+        results = self.read_results()
+        time = f"{results['epochs']} epochs in {results['seconds'] / 60:.1f} minutes"
+        return [f"{self.path}: trained {time}; {self.model}"]
+
+    def as_dict(self) -> dict:
+        return self.read_results()
+
     def finished(self) -> bool:
         return self.model.exists() and self.results.exists()
 

@@ -72,7 +72,10 @@ def test_a_changed_reference_fails_with_exit_code_1(copy, capsys):
     assert differing == {"features"}
     assert found["differences"][-1]["difference"] == pytest.approx(1e-3, rel=0.01)
     found = Verification("x", {("loader", "features"): 1e-3})
-    assert found.lines() == ["loader: features differs by 1.0e-03, more than 1e-05"]
+    assert found.lines() == [
+        "x: DIFFERS from its run",
+        "loader: features differs by 1.0e-03, more than 1e-05",
+    ]
 
 
 def test_a_flipped_byte_of_a_weight_fails_with_exit_code_1(copy, capsys):
