@@ -127,7 +127,7 @@ BN_INCEPTION = Backbone(
     endpoint="5b_relu",
     pyramid=("3b", "4e", "5b"),
     size=224,
-    smallest=7,
+    minimum_size=7,
     # The third mean is that of the PyTorch ports; the Caffe networks have 123.
     pixels=PixelScale(
         "BGR, pixels - (104, 117, 128)", (128.0, 117.0, 104.0), (1.0, 1.0, 1.0), bgr=True

@@ -50,7 +50,7 @@ def _resnet(application, name, blocks_of_stage_4, depth):
         },
         endpoint="stage5_relu",
         pyramid=("stage3", "stage4", "stage5"),
-        smallest=32,
+        minimum_size=32,
         pixels=CAFFE,
         description=f"ResNet-{depth}, 7x7x2048 at 224 pixels",
     )
@@ -72,7 +72,7 @@ INCEPTION_RESNET_V2 = _backbone(
     },
     endpoint="conv_7b",
     pyramid=("block_a", "block_b", "block_c"),
-    smallest=75,
+    minimum_size=75,
     pixels=SYMMETRIC,
     description="InceptionResNetV2, 8x8x1536 at 299 pixels: the best network of Hu et al.",
 )
@@ -88,7 +88,7 @@ INCEPTION_V3 = _backbone(
     },
     endpoint="mixed10",
     pyramid=("mixed2", "mixed7", "mixed10"),
-    smallest=75,
+    minimum_size=75,
     pixels=SYMMETRIC,
     description="InceptionV3, 8x8x2048 at 299 pixels: the network of Quan et al. 2020",
 )
@@ -105,7 +105,7 @@ MOBILENET_V2 = _backbone(
     },
     endpoint="out_relu",
     pyramid=("block_12", "block_16", "conv_1"),
-    smallest=32,
+    minimum_size=32,
     pixels=SYMMETRIC,
     description="MobileNetV2, 7x7x1280 at 224 pixels: small and fast on a CPU",
 )

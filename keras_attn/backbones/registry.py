@@ -65,9 +65,9 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
         return _side_by_side(name, size, weights, endpoint, channels)
     size = backbone.size if size is None else size
     height, width = (size, size) if isinstance(size, int) else size
-    if not all(side and side >= backbone.smallest for side in (height, width)):
+    if not all(side and side >= backbone.minimum_size for side in (height, width)):
         raise ValueError(
-            f"size must be at least {backbone.smallest} pixels for {name}, got {height}x{width}"
+            f"size must be at least {backbone.minimum_size} pixels for {name}, got {height}x{width}"
         )
     network = _network(backbone, height, width, channels, weights)
     maps = [_tensor(network, backbone, at) for at in endpoints]

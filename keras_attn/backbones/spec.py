@@ -31,7 +31,7 @@ class Backbone:
     endpoint: str  # the one taken by default: the last map, after activation
     pyramid: tuple[str, ...]  # levels for paper 004, low to high; attention acts on the last
     size: int  # side in pixels of the frames that it was made for
-    smallest: int  # side in pixels below which nothing would be left of a map
+    minimum_size: int  # side in pixels below which nothing would be left of a map
     pixels: PixelScale
     description: str
     weights_file: str  # what a path given as weights must be

@@ -96,7 +96,7 @@ RESNET_50_TORCH = Backbone(
     endpoint="stage5_relu",
     pyramid=("stage3", "stage4", "stage5"),
     size=224,
-    smallest=1,
+    minimum_size=1,
     pixels=PixelScale(
         "RGB, (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)",
         (123.675, 116.28, 103.53),

@@ -29,7 +29,7 @@ SETTINGS = {
         "medianFiltering": 5,
     },
 }
-_SMALLEST = 16  # DIS and Farnebäck fail on, or read beyond, frames with a shorter side
+_MINIMUM_SIDE = 16  # DIS and Farnebäck fail on, or read beyond, frames with a shorter side
 
 
 def opencv_flow(first, second, method):
@@ -45,7 +45,7 @@ def opencv_flow(first, second, method):
     calculate = _CALCULATORS[method]()
     flows = np.zeros((*first.shape, 2), "float32")
     height, width = first.shape[1:]
-    margins = ((0, max(0, _SMALLEST - height)), (0, max(0, _SMALLEST - width)))
+    margins = ((0, max(0, _MINIMUM_SIDE - height)), (0, max(0, _MINIMUM_SIDE - width)))
     for flow, *pair in zip(flows, first, second, strict=True):
         if any(np.ptp(frame) for frame in pair):
             before, after = (np.pad(frame, margins, "symmetric") for frame in pair)

@@ -19,10 +19,10 @@ def median(x, height, width):
     values = [
         frames[:, i : i + height, j : j + width] for i in range(_WINDOW) for j in range(_WINDOW)
     ]
-    for low, high, least, greatest in _network():
+    for low, high, lower, upper in _network():
         one, other = values[low], values[high]
-        values[low] = ops.minimum(one, other) if least else None
-        values[high] = ops.maximum(one, other) if greatest else None
+        values[low] = ops.minimum(one, other) if lower else None
+        values[high] = ops.maximum(one, other) if upper else None
     return ops.reshape(values[_WINDOW**2 // 2], (2, -1, height * width))
 
 

@@ -42,7 +42,7 @@ SETTINGS = {
     "iterations": 30,
 }
 
-_SMALLEST = 16  # no scale but the first has a shorter side, as in OpenCV
+_MINIMUM_SIDE = 16  # no scale but the first has a shorter side, as in OpenCV
 _PIXELS_AT_ONCE = 2**23
 _FLAT = 1.2e-7  # squared slopes up to here say nothing of motion, as in OpenCV
 
@@ -134,7 +134,7 @@ def _sizes(size, scales, step):
     sizes = [tuple(size)]
     while len(sizes) < scales:
         smaller = tuple(round(side * step) for side in sizes[-1])
-        if min(smaller) < _SMALLEST:
+        if min(smaller) < _MINIMUM_SIDE:
             break
         sizes.append(smaller)
     return sizes

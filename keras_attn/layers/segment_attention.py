@@ -8,18 +8,18 @@ from keras_attn.utils.checks import check_at_least, check_option
 from keras_attn.utils.numerics import precise, softmax
 
 # Ours: an entropy of zero would make the confidence infinite.
-LEAST_ENTROPY = 1e-6
+MINIMUM_ENTROPY = 1e-6
 
 
 def confidence(probabilities):
     """Reciprocal of the entropy, in nats: `(..., K) -> (...)`, in float32 at least.
 
     Yang et al. 2020, eq. (1)-(2). Between 1 / log(K), where all classes are alike, and
-    1 / `LEAST_ENTROPY`, where one class has all.
+    1 / `MINIMUM_ENTROPY`, where one class has all.
     """
     probabilities = precise(probabilities)
     logs = ops.log(ops.maximum(probabilities, 1e-36))  # 0 log 0 = 0; XLA has nothing smaller
-    return 1 / ops.maximum(-ops.sum(probabilities * logs, axis=-1), LEAST_ENTROPY)
+    return 1 / ops.maximum(-ops.sum(probabilities * logs, axis=-1), MINIMUM_ENTROPY)
 
 
 def most_confident(confidences, keep, groups=1):

@@ -60,7 +60,7 @@ from keras_attn.models.base import VideoClassifier
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 # Attention of a frame below which its cells are not told apart: it is rounded away.
-_LEAST_SHARE = 1e-30
+_MINIMUM_SHARE = 1e-30
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -171,7 +171,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         """
         attention = ops.convert_to_tensor(outputs["spatial_attention"])
         frames = ops.sum(attention, axis=(2, 3), keepdims=True)
-        seen = frames > _LEAST_SHARE
+        seen = frames > _MINIMUM_SHARE
         height, width = attention.shape[2:]
         return {
             "where": ops.where(seen, attention / ops.where(seen, frames, 1), 1 / (height * width)),

@@ -11,8 +11,13 @@ from checks import BACKEND, assert_close, gradient, numpy
 from keras import ops
 from reference import convolution
 
-from keras_attn import backbones
-from keras_attn.backbones import BACKBONES, backbone_tail, build_backbone, endpoint_channels
+from keras_attn.backbones import (
+    BACKBONES,
+    backbone_tail,
+    build_backbone,
+    endpoint_channels,
+    registry,
+)
 from keras_attn.models import PyramidAttentionNetwork, swap_input
 
 SIDE, CHANNELS = 64, 7
@@ -200,7 +205,7 @@ def shared(mobilenet, monkeypatch):
     built = {3: rgb, CHANNELS: reinforced}
     entry = dataclasses.replace(BACKBONES[name], network=lambda h, w, channels: built[channels])
     monkeypatch.setitem(BACKBONES, name, entry)
-    monkeypatch.setattr(backbones, "load", lambda *arguments: None)
+    monkeypatch.setattr(registry, "load", lambda *arguments: None)
     return rgb
 
 

@@ -8,8 +8,7 @@ import keras
 import pytest
 from checks import BACKEND
 
-from keras_attn import backbones
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import BACKBONES, registry
 
 # Those that `share` can serve; the others, of two streams, have tests of their own.
 PLAIN = [name for name, entry in BACKBONES.items() if not entry.reinforced]
@@ -39,7 +38,7 @@ def share(monkeypatch, name):
     shared = network(name)
     entry = dataclasses.replace(BACKBONES[name], network=lambda *shape: shared, size=SIDES[name])
     monkeypatch.setitem(BACKBONES, name, entry)
-    monkeypatch.setattr(backbones, "load", lambda *arguments: None)
+    monkeypatch.setattr(registry, "load", lambda *arguments: None)
     return entry
 
 
