@@ -1,5 +1,6 @@
 """Fixtures for all tests; neutral to the backend."""
 
+import os
 import pathlib
 import shutil
 
@@ -42,7 +43,30 @@ def shared_data():
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
+def built_once(tmp_path_factory):
+    """A function that returns the folder `name`, which is built once in a run of the tests.
+
+    All worker processes share it: the first one calls `build(folder)`, and the others wait.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def folder_of(name, build):
+        from keras_attn.utils.files import locked
+
+        folder = root / "shared" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            if not (folder / "complete").exists():
+                build(folder)
+                (folder / "complete").touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny_data(built_once):
     """A data folder, scanned, split and prepared: 6 scenes x 4 motions, 12 frames of 32 pixels.
 
     Tests only read it; the videos lie in `videos` beside it, their truth in `videos.json`.
@@ -50,16 +74,17 @@ def tiny_data(tmp_path_factory):
     import keras_attn
     from keras_attn.datasets.synthetic import write_dataset
 
-    root = tmp_path_factory.mktemp("tiny")
-    write_dataset(root / "videos", scenes=6, seed=3, side=32, frames=12)
-    keras_attn.scan(root / "videos", root / "data", workers=1)
-    keras_attn.split(root / "data", fractions=(0.5, 0.25, 0.25))
-    keras_attn.prepare(root / "data", workers=1)
-    return root / "data"
+    def build(root):
+        write_dataset(root / "videos", scenes=6, seed=3, side=32, frames=12)
+        keras_attn.scan(root / "videos", root / "data", workers=1)
+        keras_attn.split(root / "data", fractions=(0.5, 0.25, 0.25))
+        keras_attn.prepare(root / "data", workers=1)
+
+    return built_once("tiny", build) / "data"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_data):
+def tiny_run(tiny_data, built_once):
     """A finished run on `tiny_data`, from frames: 2 epochs, small. Tests only read it."""
     import keras_attn
     from keras_attn.recipes import RECIPES, override
@@ -73,37 +98,41 @@ def tiny_run(tiny_data):
         "batch_size": "8",
     }
     recipe = override(RECIPES["structured_attention_tiny"], changes)
-    return keras_attn.train(recipe, tiny_data, tiny_data.parent / "run").path
+    return built_once("run", lambda root: keras_attn.train(recipe, tiny_data, root / "run")) / "run"
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_run):
+def tiny_export(tiny_run, built_once):
     """The folder of a model exported from `tiny_run`, with version 1. Tests only read it."""
     import keras_attn
 
-    return keras_attn.export(tiny_run, tiny_run.parent / "models").path.parent
+    return (
+        built_once("export", lambda root: keras_attn.export(tiny_run, root / "models")) / "models"
+    )
 
 
 @pytest.fixture(scope="session")
-def tiny_features(tiny_data, tmp_path_factory):
+def tiny_features(tiny_data, built_once):
     """A copy of `tiny_data` with the maps (4, 4, 48) of the backbone "tiny", at random weights."""
     import keras_attn
 
-    data = tmp_path_factory.mktemp("features") / "data"
-    shutil.copytree(tiny_data, data)
-    keras_attn.features(data, "tiny", weights=None, size=32, batch_size=5)
-    return data
+    def build(root):
+        shutil.copytree(tiny_data, root / "data")
+        keras_attn.features(root / "data", backbone="tiny", weights=None, size=32, batch_size=5)
+
+    return built_once("features", build) / "data"
 
 
 @pytest.fixture(scope="session")
-def tiny_flow(tiny_data, tmp_path_factory):
-    """A copy of `tiny_data` with TV-L1 flow of 18 x 16 pixels, 11 planes a video."""
+def tiny_flow(tiny_data, built_once):
+    """A copy of `tiny_data` with TV-L1 flow of 18 x 16 pixels, 11 planes per video."""
     import keras_attn
 
-    data = tmp_path_factory.mktemp("flow") / "data"
-    shutil.copytree(tiny_data, data)
-    keras_attn.extract_flow(data, width=18, height=16)
-    return data
+    def build(root):
+        shutil.copytree(tiny_data, root / "data")
+        keras_attn.extract_flow(root / "data", width=18, height=16)
+
+    return built_once("flow", build) / "data"
 
 
 @pytest.fixture(scope="session")
