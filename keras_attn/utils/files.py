@@ -65,6 +65,15 @@ def _room(path):
     )
 
 
+def make_folder(path) -> None:
+    """Create a folder and those above it; `UserError` as of `staging` where that is impossible."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: could not be created ({error}). {_room(path)}") from error
+
+
 def leftovers(folder) -> set[Path]:
     """What killed processes left in `folder` of files they were writing, or others write now."""
     return set(Path(folder).glob(_LEFTOVER))
