@@ -1,4 +1,4 @@
-"""Write synthetic clips with known motion, box and interval, one folder a class."""
+"""Write synthetic clips with known motion, box and interval, one folder per class."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The plain ways of doing what this package does, for `benchmark` to compare with."""
+"""Naive baselines of what this package does, which the throughput benchmark compares with."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ def decode_with_opencv(paths) -> int:
 
 
 def _opencv_frames(paths):
-    cv2 = require("cv2", "the benchmark's plain way")
+    cv2 = require("cv2", "the benchmark's naive baseline")
     for path in paths:
         capture = cv2.VideoCapture(str(path))
         while True:
@@ -39,7 +39,7 @@ def _opencv_frames(paths):
 
 def frames_to_files(paths, folder: Path) -> None:
     """Write every frame, short side 256, as a JPEG file of its own."""
-    cv2 = require("cv2", "the benchmark's plain way")
+    cv2 = require("cv2", "the benchmark's naive baseline")
     folder.mkdir(parents=True)
     for number, frame in enumerate(_opencv_frames(paths)):
         factor = min(256 / min(frame.shape[:2]), 1.0)
@@ -50,7 +50,7 @@ def frames_to_files(paths, folder: Path) -> None:
 
 def read_clips(clips, frames: int, size: int) -> None:
     """Read windows of videos by seeking: `clips` holds (path, first frame)."""
-    cv2 = require("cv2", "the benchmark's plain way")
+    cv2 = require("cv2", "the benchmark's naive baseline")
     for path, start in clips:
         capture = cv2.VideoCapture(str(path))
         capture.set(cv2.CAP_PROP_POS_FRAMES, start)
@@ -66,7 +66,7 @@ def read_clips(clips, frames: int, size: int) -> None:
 
 def opencv_video(path, size: int) -> np.ndarray:
     """All frames of a video, stretched, `(n, size, size, 3)` float32 RGB."""
-    cv2 = require("cv2", "the benchmark's plain way")
+    cv2 = require("cv2", "the benchmark's naive baseline")
     frames = [
         cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)[..., ::-1]
         for frame in _opencv_frames([path])

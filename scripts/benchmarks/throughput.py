@@ -1,6 +1,6 @@
-"""Measure throughput, each part against the plain way of doing it, in one run.
+"""Measure throughput, each part against a naive baseline, in one run.
 
-Every pair is measured in turns (ours, plain, ours, plain, ...) and the medians are compared: a
+Every pair is measured in turns (ours, baseline, ours, baseline, ...) and the medians are compared: a
 ratio says more than a time on a machine that does other things too.
 """
 
@@ -35,17 +35,17 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: things a second of ours and of the plain way, and their ratio."""
+    """One comparison: things per second of ours and of the naive baseline, and their ratio."""
 
     what: str
     unit: str
     ours: float
-    plain: float
-    plain_way: str
+    baseline: float
+    description: str
 
     @property
     def ratio(self) -> float:
-        return self.ours / self.plain
+        return self.ours / self.baseline
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Benchmark:
         head = [
             f"Measured on {self.machine}; medians of {REPEATS} turns.",
             "",
-            "| what | unit | keras_attn | plain way | ratio | the plain way |",
+            "| what | unit | keras_attn | naive baseline | ratio | the naive baseline |",
             "|---|---|--:|--:|--:|---|",
         ]
         return head + [
-            f"| {row.what} | {row.unit} | {row.ours:.4g} | {row.plain:.4g} | {row.ratio:.2f} | "
-            f"{row.plain_way} |"
+            f"| {row.what} | {row.unit} | {row.ours:.4g} | {row.baseline:.4g} | {row.ratio:.2f} | "
+            f"{row.description} |"
             for row in self.rows
         ]
 
@@ -120,15 +120,15 @@ class _Bench:
         self.turn += 1
         return self.scratch / f"data{self.turn}"
 
-    def compare(self, what, unit, count, ours, plain, plain_way) -> Row:
-        times = {ours: [], plain: []}
+    def compare(self, what, unit, count, ours, baseline, description) -> Row:
+        times = {ours: [], baseline: []}
         for _ in range(REPEATS):
-            for function in (ours, plain):
+            for function in (ours, baseline):
                 started = time.perf_counter()
                 function()
                 times[function].append(time.perf_counter() - started)
-        speeds = [count / float(np.median(times[function])) for function in (ours, plain)]
-        return Row(what, unit, *speeds, plain_way)
+        speeds = [count / float(np.median(times[function])) for function in (ours, baseline)]
+        return Row(what, unit, *speeds, description)
 
 
 def _scan(bench):
@@ -156,7 +156,7 @@ def _prepare(bench):
         bench.frames,
         lambda: prepare(next(todo)),
         lambda: naive_baselines.frames_to_files(paths, bench.folder()),
-        "OpenCV loop, one JPEG file a frame",
+        "OpenCV loop, one JPEG file per frame",
     )
 
 
@@ -171,20 +171,20 @@ def _features(bench):
             for _ in maps(model, video, bench.size, RGB, batch_size=32):
                 pass
 
-    def plain():
+    def baseline():
         for row in some:
             video = naive_baselines.opencv_video(row.path, bench.size)
             padded = np.concatenate([video, video[-1:].repeat(-len(video) % 16, 0)])
             clips = padded.reshape(-1, 16, bench.size, bench.size, 3)
             distributed.predict(clips, batch_size=2, verbose=0)
 
-    ours(), plain()  # tracing is no part of the comparison
+    ours(), baseline()  # tracing is no part of the comparison
     return bench.compare(
         f"features: {bench.backbone} at {bench.size}",
         "frames/s",
         sum(row.frames for row in some),
         ours,
-        plain,
+        baseline,
         "OpenCV loop, then Keras TimeDistributed over clips of 16 frames",
     )
 
@@ -224,16 +224,16 @@ def _pairs(bench):
 
 
 def _training_step(bench):
-    ours, plain = naive_baselines.recurrent(), naive_baselines.unrolled()
+    ours, baseline = naive_baselines.recurrent(), naive_baselines.unrolled()
     batch = naive_baselines.random_batch()
-    for model in (ours, plain):
+    for model in (ours, baseline):
         model.train_on_batch(*batch)
     return bench.compare(
         f"training step, {_shape()}, after the first",
         "steps/s",
         4,
         lambda: [ours.train_on_batch(*batch) for _ in range(4)],
-        lambda: [plain.train_on_batch(*batch) for _ in range(4)],
+        lambda: [baseline.train_on_batch(*batch) for _ in range(4)],
         "the same cell in a Python loop over the frames",
     )
 

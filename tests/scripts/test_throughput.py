@@ -48,7 +48,7 @@ def test_benchmark_measures_every_part(tiny_data, tmp_path, monkeypatch):
     )
     assert seen == [(i, 7) for i in range(1, 8)]
     for row in result.rows:
-        assert row.ours > 0 and row.plain > 0
-        assert np.isclose(row.ratio, row.ours / row.plain)
+        assert row.ours > 0 and row.baseline > 0
+        assert np.isclose(row.ratio, row.ours / row.baseline)
     table = (tmp_path / "table.md").read_text()
-    assert all(row.what in table and row.plain_way in table for row in result.rows)
+    assert all(row.what in table and row.description in table for row in result.rows)
