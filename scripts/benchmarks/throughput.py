@@ -1,7 +1,7 @@
 """Measure throughput, each part against a naive baseline, in one run.
 
-Every pair is measured in turns (ours, baseline, ours, baseline, ...) and the medians are compared: a
-ratio says more than a time on a machine that does other things too.
+Every pair is measured in turns (ours, baseline, ours, baseline, ...) and the medians are compared:
+a ratio says more than a time on a machine that does other things too.
 """
 
 import argparse
