@@ -19,6 +19,7 @@ _VERBS = {
     "prepare": "keras_attn.data.records",
     "extract_flow": "keras_attn.data.flow_records",
     "features": "keras_attn.training.feature_extraction",
+    "list_recipes": "keras_attn.recipes.listing",
     "train": "keras_attn.training.train",
     "evaluate": "keras_attn.evaluation.evaluation",
     "score_trajectories": "keras_attn.trajectories.classification",

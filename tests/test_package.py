@@ -9,7 +9,7 @@ import keras_attn
 
 IMPORTS = """
 import os, sys
-import keras_attn, keras_attn.cli, keras_attn.cli.commands
+import keras_attn, keras_attn.cli, keras_attn.cli.declarations
 heavy = {"tensorflow", "keras", "jax", "av", "cv2", "matplotlib", "numpy"}
 loaded = sorted(heavy & {name.partition(".")[0] for name in sys.modules})
 assert not loaded, loaded

@@ -8,6 +8,7 @@ import sys
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+import keras_attn
 from keras_attn.utils.plain import plain
 
 
@@ -31,19 +32,13 @@ class Console:
                 self.output.print(line, markup=False)
 
     @contextlib.contextmanager
-    def counting(self, what: str):
-        """Yield a callback `(done, total, text)` that shows how far `what` has come."""
-        if self.quiet or self.as_json or not self.status.is_terminal:
-            yield None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self.status, transient=True) as bar:
-            task = bar.add_task(what)
-            yield lambda done, total, text="": bar.update(task, completed=done, total=total)
+    def progress(self, name: str):
+        """Yield the callback that a verb takes as `progress`, or None if nothing is to be shown.
 
-    @contextlib.contextmanager
-    def training(self):
-        """Yield a callback for training: a live line in a terminal, one line an epoch anywhere."""
+        It is called with `(done, total, text)`, or by a training with a `Progress` after each step
+        and a row of the history after each epoch. A bar is drawn in a terminal only; epochs, and
+        the text of a call with nothing done, are printed everywhere.
+        """
         if self.quiet or self.as_json:
             yield None
             return
@@ -56,11 +51,15 @@ class Console:
             transient=True,
             disable=not self.status.is_terminal,
         ) as bar:
-            task = bar.add_task("training", speed="")
+            task = bar.add_task(name, total=None, speed="")
 
-            def show(event):
+            def show(event, total=None, text=""):
                 if isinstance(event, dict):
                     self.status.print(epoch_line(event), markup=False)
+                elif total is not None:
+                    if text and event == 0:
+                        self.status.print(text, markup=False)
+                    bar.update(task, completed=event, total=total)
                 else:
                     bar.update(
                         task,
@@ -73,22 +72,21 @@ class Console:
 
             yield show
 
-
-def import_tensorflow() -> None:
-    """Import TensorFlow without the notes that it writes to the terminal before it can be asked not
-    to; a failing import raises as ever."""
-    sys.stderr.flush()
-    keep = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)
-        os.close(nowhere)
+    def load(self, verb: str):
+        """Import the function of a verb, without the notes that TensorFlow prints as it starts."""
+        sys.stderr.flush()
+        keep = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            function = getattr(keras_attn, verb)
+            if "tensorflow" in sys.modules:
+                sys.modules["tensorflow"].config.list_physical_devices()
+            return function
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
+            os.close(nowhere)
 
 
 def epoch_line(row: dict) -> str:

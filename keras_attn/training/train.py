@@ -11,7 +11,7 @@ from keras_attn.data.source import open_source
 from keras_attn.errors import DataError, UsageError
 from keras_attn.models import MODELS
 from keras_attn.models.base import swap_input
-from keras_attn.recipes import RECIPES, Recipe, check_model
+from keras_attn.recipes import RECIPES, Recipe, check_model, override
 from keras_attn.training import flow_pretraining, runs
 from keras_attn.training.batch_norm import set_batch_norm
 from keras_attn.training.loop import TrainingLoop
@@ -25,6 +25,7 @@ def train(
     data,
     workdir,
     *,
+    changes: dict[str, object] | None = None,
     fold: int | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
@@ -38,7 +39,7 @@ def train(
     with a `Progress` after each step and with the history row (a dict) after each epoch. Raises
     `UserError` for anything the user can mend, before the first step wherever possible.
     """
-    recipe = _resolve(recipe)
+    recipe = _resolve(recipe, changes)
     _fix_randomness(recipe.seed)
     source = open_source(data, recipe, fold, read=("train", "validation"))
     _check_subsets(recipe, source)
@@ -73,11 +74,12 @@ def _facts(recipe, source):
     return recipe, facts
 
 
-def _resolve(recipe):
+def _resolve(recipe, changes):
     if isinstance(recipe, str):
         if recipe not in RECIPES:
             raise UsageError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
         recipe = RECIPES[recipe]
+    recipe = override(recipe, changes or {})
     check_model(recipe)
     try:
         if recipe.endpoint and recipe.cached:
