@@ -42,7 +42,8 @@ def test_the_verbs_one_after_the_other(json_of, tiny_data, tmp_path):
     assert result_of(*train, "--resume") == found
     found = result_of("evaluate", run, "--examples", 1)
     assert (found["subset"], found["videos"]) == ("test", 6)
-    found = result_of("fuse", run, run, "--weights", 1, 2, "--out", tmp_path / "fused.npz")
+    other = shutil.copy(run / "evaluation" / "test" / "scores.npz", tmp_path)
+    found = result_of("fuse", run, other, "--weights", 1, 2, "--out", tmp_path / "fused.npz")
     assert found["videos"] == 6
     found = result_of("export", run, models)
     assert (found["passed"], found["path"]) == (True, str(models / "1"))
@@ -55,7 +56,7 @@ def test_the_verbs_one_after_the_other(json_of, tiny_data, tmp_path):
 
 
 def test_a_video_that_cannot_be_read_is_named_and_the_exit_code_is_3(
-    json_of, capsys, tiny_data, tiny_run, tmp_path
+    json_of, capfd, tiny_data, tiny_run, tmp_path
 ):
     video = next((tiny_data.parent / "videos" / "left").iterdir())
     bad = tmp_path / "böse \udcff.mp4"
@@ -65,25 +66,25 @@ def test_a_video_that_cannot_be_read_is_named_and_the_exit_code_is_3(
     assert [bool(one["problem"]) for one in found["predictions"]] == [True, False]
 
     assert main(["predict", str(bad), str(video), "--model", str(tiny_run)]) == 3
-    printed = capsys.readouterr().out
+    printed = capfd.readouterr().out
     assert "\\udcff" in printed and f"{video} (12 frames)" in printed
     assert "% " in printed and "of the clips)" in printed
 
 
-def test_scan_with_problems_names_them_and_exits_with_3(capsys, tiny_data, tmp_path):
+def test_scan_with_problems_names_them_and_exits_with_3(capfd, tiny_data, tmp_path):
     videos = shutil.copytree(tiny_data.parent / "videos" / "left", tmp_path / "videos" / "left")
     (videos / "broken.mp4").write_bytes(b"no video")
     code = main(["scan", str(videos.parent), "--data", str(tmp_path / "data"), "--workers", "1"])
     assert code == 3
-    assert "broken.mp4" in capsys.readouterr().out
+    assert "broken.mp4" in capfd.readouterr().out
 
 
-def test_the_recipes_are_listed(json_of, capsys):
+def test_the_recipes_are_listed(json_of, capfd):
     code, found = json_of("recipes")
     assert code == 0
     assert "structured_attention" in json.dumps(found)
     assert main(["list-recipes"]) == 0
-    assert "structured_attention" in capsys.readouterr().out
+    assert "structured_attention" in capfd.readouterr().out
 
 
 PROGRAM = """
