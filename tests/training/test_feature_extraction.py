@@ -9,12 +9,10 @@ import tensorflow as tf
 
 import keras_attn
 from keras_attn.backbones import build_backbone, weights_hash
-from keras_attn.cli import commands
-from keras_attn.cli.parser import _parser
 from keras_attn.data import batches, records
 from keras_attn.data.features import FeatureStore
 from keras_attn.data.source import stream_videos
-from keras_attn.data.streams import RGB, Stream
+from keras_attn.data.streams import RGB
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.training import feature_extraction
@@ -169,27 +167,3 @@ def test_the_last_piece_is_filled_up(data):
     video = stream_videos(data, RGB)[0]
     pieces = list(feature_extraction.maps(Model(), video, 32, RGB, 5))
     assert sizes == [5, 5, 5] and [len(piece) for piece in pieces] == [5, 5, 2]
-
-
-@pytest.mark.parametrize(
-    "arguments, stream",
-    [
-        (["--recipe", "pyramid_attention_mobilenet"], Stream()),
-        (["--recipe", "pyramid_attention_mobilenet", "--input", "flow"], Stream("flow", "tvl1", 5)),
-        (["--recipe", "attention_fusion_mobilenet"], Stream("rgb_and_flow", "tvl1", 5)),
-        (["--input", "flow"], Stream("flow", "tvl1", 5)),
-        (
-            ["--input", "warped_flow", "--snippet", "3", "--flow-method", "dis"],
-            Stream("warped_flow", "dis", 3),
-        ),
-    ],
-)
-def test_what_features_are_made_of(arguments, stream):
-    options = _parser().parse_args(["features", "--data", "data", *arguments])
-    assert commands._wanted_features(options)["stream"] == stream
-
-
-def test_a_stack_of_nothing_is_refused():
-    options = _parser().parse_args(["features", "--data", "data", "--snippet", "0"])
-    with pytest.raises(UsageError, match="snippet must be at least 1, got 0"):
-        commands._wanted_features(options)
