@@ -84,9 +84,8 @@ def split(
     Raises `UsageError` for arguments that cannot work or would do nothing, `DataError` when there
     are fewer than two classes or an official list names none of the videos.
     """
-    data = Path(data)
-    rows = [row for row in tables.read_manifest(data) if row.usable]
-    classes = tables.read_classes(data)
+    folder = tables.read_data_folder(data)
+    data, rows, classes = folder.path, list(folder.rows.values()), folder.classes
     _refuse_idle(fractions, folds, official, official_split, validation, level)
     _check(rows, level, force)
     shares = _shares(fractions, folds)
@@ -150,33 +149,40 @@ def _shares(fractions, folds):
 def assign(rows: list[Row], shares: dict[str, float], seed: int, use_groups=True) -> dict[str, str]:
     """A subset for each row's id: whole groups, classes spread as evenly as they allow.
 
-    Groups go, the largest first, to the subset that lacks most of what they hold. Parts of unequal
-    shares first get one group of each class, or the small ones would go without. Ties are broken
-    by a permutation drawn from `seed`.
+    Groups go, the largest first, to the subset that lacks most of what they hold. Subsets of
+    unequal shares first get one group of each class, or the small ones would go without. Ties are
+    broken by a permutation drawn from `seed`.
     """
     units = _units(rows, use_groups)
     order = np.random.default_rng(seed).permutation(len(units))
     units = sorted((units[i] for i in order), key=len, reverse=True)
     counts = [collections.Counter(name for row in unit for name in row.names) for unit in units]
-    totals = sum(counts, collections.Counter())
+    totals = collections.Counter()
+    for count in counts:
+        totals.update(count)
+    total = totals.total()
     wanted = [name for name, share in shares.items() if share > 0]
     have = {name: collections.Counter() for name in wanted}
+    sizes = dict.fromkeys(wanted, 0)
     chosen = {}
 
     def give(index, subset):
         chosen[index] = subset
-        have[subset] += counts[index]
+        have[subset].update(counts[index])
+        sizes[subset] += counts[index].total()
 
     if len({shares[subset] for subset in wanted}) > 1:
         for index, subset in _first_of_each(counts, totals, wanted, shares):
-            if index not in chosen and not have[subset] & counts[index]:
+            if index not in chosen and not any(name in have[subset] for name in counts[index]):
                 give(index, subset)
 
     def lack(subset, count):
         # A share of each class, so that a rare class weighs as much as a common one.
-        missing = {name: shares[subset] - have[subset][name] / totals[name] for name in count}
-        lacked = sum(count[name] * missing[name] for name in count)
-        return round(lacked, 9), shares[subset] - have[subset].total() / totals.total()
+        lacked = sum(
+            number * (shares[subset] - have[subset][name] / totals[name])
+            for name, number in count.items()
+        )
+        return round(lacked, 9), shares[subset] - sizes[subset] / total
 
     for index, count in enumerate(counts):
         if index not in chosen:
@@ -191,27 +197,34 @@ def _first_of_each(counts, totals, wanted, shares):
     others the smallest.
     """
     subsets = sorted(wanted, key=lambda subset: -shares[subset])
+    holding = collections.defaultdict(list)
+    for index, count in enumerate(counts):
+        for name in count:
+            holding[name].append(index)
     for name in sorted(totals, key=lambda name: (totals[name], name)):
-        holding = [index for index, count in enumerate(counts) if name in count]
-        yield from zip([holding[0], *holding[:0:-1]], subsets, strict=False)
+        largest, *others = holding[name]
+        yield from zip([largest, *reversed(others)], subsets, strict=False)
 
 
 def _units(rows, use_groups):
     """Rows that must stay together: of one group, or of the same content (also transitively)."""
-    parent = {}
+    parent = list(range(len(rows)))  # a forest over row numbers; a root is its own parent
 
-    def root(key):
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
+    def root(number):
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]  # halves the path, so it stays short
+        return number
 
-    for row in rows:
-        parent[root(("content", row.sha256))] = root(("id", row.id))
+    first = {}
+    for number, row in enumerate(rows):
+        keys = [("content", row.sha256)]
         if use_groups and row.group:
-            parent[root(("group", row.group))] = root(("id", row.id))
+            keys.append(("group", row.group))
+        for key in keys:
+            parent[root(number)] = root(first.setdefault(key, number))
     units = collections.defaultdict(list)
-    for row in rows:
-        units[root(("id", row.id))].append(row)
+    for number, row in enumerate(rows):
+        units[root(number)].append(row)
     return list(units.values())
 
 

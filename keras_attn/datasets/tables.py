@@ -5,6 +5,7 @@ A reader raises `DataError` that names the file and the line of whatever is wron
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import shlex
@@ -45,6 +46,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_TEXTS = ("id", "path", "labels", "group", "sha256", "reason")
+_COUNTS = ("frames", "promised", "width", "height", "bytes")
 
 
 def shortened(lines) -> list[str]:
@@ -84,18 +87,26 @@ def read_table(path, columns, remedy) -> list[tuple[int, dict]]:
     """The rows of a CSV file with their line numbers, each with all of `columns`."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            missing = [name for name in columns if name not in header]
             if missing:
-                raise DataError(f"{path}: the columns {', '.join(missing)} are missing. {remedy}")
-            rows = [(reader.line_num, row) for row in reader]
+                raise DataError(
+                    f"{path}: has no column {', '.join(missing)}, only {', '.join(header)}. "
+                    f"{remedy}"
+                )
+            rows = []
+            for values in filter(None, reader):
+                if len(values) != len(header):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: has {len(values)} values, expected "
+                        f"{len(header)}. {remedy}"
+                    )
+                rows.append((reader.line_num, dict(zip(header, values, strict=True))))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. {remedy}") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}). {remedy}") from None
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise DataError(f"{path}, line {line}: has not {len(columns)} columns. {remedy}")
     return rows
 
 
@@ -118,46 +129,79 @@ def write_manifest(data, rows: list[Row]) -> None:
     write_table(Path(data) / "manifest.csv", COLUMNS, table)
 
 
+@dataclasses.dataclass(frozen=True)
+class DataFolder:
+    """The tables of a data folder, read once: usable rows by id, class names, subsets by id."""
+
+    path: Path
+    rows: dict[str, Row]
+    classes: list[str]
+
+    @functools.cached_property
+    def split(self) -> dict[str, str]:
+        """The subset of each id; `DataError` where split.csv is missing, damaged or outdated."""
+        return _read_split(self.path, self.rows)
+
+
+def read_data_folder(data) -> DataFolder:
+    """Read the tables of a data folder once; split.csv when it is first asked for."""
+    rows, classes = _read_manifest(data)
+    return DataFolder(Path(data), {row.id: row for row in rows if row.usable}, classes)
+
+
 def read_manifest(data) -> list[Row]:
-    """The rows of DATA/manifest.csv; `DataError` names the line of a damaged one."""
+    """All rows of DATA/manifest.csv; `DataError` names the line of a damaged one."""
+    return _read_manifest(data)[0]
+
+
+def _read_manifest(data):
     path = Path(data) / "manifest.csv"
-    rows = read_table(path, COLUMNS, _rescan(data))
-    unique(path, rows)
-    classes = set(read_classes(data))
-    return [_row(path, line, row, classes) for line, row in rows]
+    table = read_table(path, COLUMNS, _rescan(data))
+    unique(path, table)
+    classes = read_classes(data)
+    known = set(classes)  # and joined labels, once they were checked
+    rows = []
+    for line, values in table:
+        try:
+            rows.append(_row(values, known))
+        except ValueError as error:
+            where = f"{path}, line {line} ({values['id']})"
+            raise DataError(f"{where}: {error}. {_rescan(data)}") from None
+    return rows, classes
 
 
-def _row(path, line, row, classes):
-    def fail(message):
-        raise DataError(f"{path}, line {line} ({row['id']}): {message}. {_rescan(path.parent)}")
+def _row(values, known):
+    """The row of these texts; `ValueError` says what is wrong with them."""
+    texts = {name: values[name] for name in _TEXTS}
+    counts = {name: _count(name, values[name]) for name in _COUNTS}
+    fps, usable = _rate(values["fps"]), values["usable"] == "1"
+    if not usable and values["usable"] != "0":
+        raise ValueError(f"usable must be 0 or 1, got {values['usable']!r}")
+    row = Row(**texts, **counts, fps=fps, usable=usable)
+    if usable:
+        if row.labels not in known:
+            if not row.names or not known.issuperset(row.names):
+                raise ValueError(f"the labels {row.labels!r} are not all in classes.txt")
+            known.add(row.labels)
+        if not row.frames or len(row.sha256) != 64:
+            raise ValueError("a usable video must have frames and a SHA-256")
+    return row
 
-    values = {name: row[name] for name in ("id", "path", "labels", "group", "sha256", "reason")}
-    for name in ("frames", "promised", "width", "height", "bytes"):
-        values[name] = _count(row[name], fail, name)
-    values["fps"] = _rate(row["fps"], fail)
-    values["usable"] = {"0": False, "1": True}.get(row["usable"])
-    if values["usable"] is None:
-        fail(f"usable must be 0 or 1, got {row['usable']!r}")
-    made = Row(**values)
-    if made.usable and (not made.names or set(made.names) - classes):
-        fail(f"the labels {row['labels']!r} are not all in classes.txt")
-    if made.usable and (not made.frames or len(made.sha256) != 64):
-        fail("a usable video must have frames and a SHA-256")
-    return made
 
-
-def _count(text, fail, name):
+def _count(name, text):
     if not (text.isascii() and text.isdigit()):
-        fail(f"{name} must be a whole number from 0, got {text!r}")
+        raise ValueError(f"{name} must be a whole number from 0, got {text!r}")
     return int(text)
 
 
-def _rate(text, fail):
+def _rate(text):
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    return value if math.isfinite(value) and value >= 0 else fail(f"fps must be finite: {text!r}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"fps must be finite and not negative, got {text!r}")
+    return value
 
 
 def write_classes(data, names: list[str]) -> None:
@@ -187,11 +231,13 @@ def check_classes(path, names: list[str]) -> list[str]:
     """`names`, unless they are none, empty, repeated or hold a character they must not."""
     if not names:
         raise DataError(f"{path}: holds no class name")
+    seen = set()
     for number, name in enumerate(names, 1):
         if not name or any(character in name for character in FORBIDDEN_IN_CLASS):
             raise DataError(f"{path}, line {number}: {name!r} cannot be a class name")
-        if names.index(name) != number - 1:
+        if name in seen:
             raise DataError(f"{path}, line {number}: class {name!r} is there twice")
+        seen.add(name)
     return names
 
 
@@ -201,13 +247,17 @@ def write_split(data, subsets: dict[str, str]) -> None:
 
 
 def read_split(data) -> dict[str, str]:
-    """Part (`train`, `validation`, `test` or the number of a fold) of each id in DATA/split.csv."""
-    path = Path(data) / "split.csv"
-    remedy = command("split", data)
-    rows = read_table(path, ("id", "subset"), f"Make it with: {remedy}")
-    unique(path, rows)
-    usable = {row.id for row in read_manifest(data) if row.usable}
-    for line, row in rows:
+    """Subset (`train`, `validation`, `test` or the number of a fold) of each id in split.csv."""
+    return read_data_folder(data).split
+
+
+def _read_split(data, usable):
+    path, remedy = data / "split.csv", command("split", data)
+    if not path.exists():
+        raise DataError(f"{path}: no such file. Make it with: {remedy}")
+    table = read_table(path, ("id", "subset"), f"Split again with: {remedy}")
+    unique(path, table)
+    for line, row in table:
         if row["subset"] not in SUBSETS and not row["subset"].isdigit():
             raise DataError(
                 f"{path}, line {line}: subset must be train, validation, test or the number of a "
@@ -215,7 +265,7 @@ def read_split(data) -> dict[str, str]:
             )
         if row["id"] not in usable:
             raise DataError(
-                f"{path}, line {line}: {row['id']!r} is no usable video of manifest.csv. The "
-                f"videos were scanned again since: split again with {remedy}"
+                f"{path}, line {line}: {row['id']!r} is no usable video of manifest.csv, which "
+                f"was scanned again after the split. Split again with: {remedy}"
             )
-    return {row["id"]: row["subset"] for _, row in rows}
+    return {row["id"]: row["subset"] for _, row in table}

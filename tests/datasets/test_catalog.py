@@ -231,3 +231,27 @@ def test_a_split_is_read_with_care(tmp_path):
         tables.write_split(tmp_path, {**parts, key: part})
         with pytest.raises(DataError, match=f"split.csv, line .*{message}"):
             tables.read_split(tmp_path)
+
+
+def test_a_data_folder_is_read_once(tmp_path, monkeypatch):
+    rows = manifest(tmp_path)
+    subsets = {row.id: "train" for row in rows if row.usable}
+    read, opened = tables.read_table, []
+    monkeypatch.setattr(
+        tables, "read_table", lambda path, *more: opened.append(path.name) or read(path, *more)
+    )
+    folder = tables.read_data_folder(tmp_path)
+    assert folder.rows == {row.id: row for row in rows if row.usable}
+    assert folder.classes == ["A", "B"]
+    with pytest.raises(DataError, match="split.csv: no such file. Make it with: .* split --data"):
+        folder.split  # noqa: B018
+    tables.write_split(tmp_path, subsets)
+    assert folder.split == folder.split == subsets
+    assert opened == ["manifest.csv", "split.csv"]
+
+
+def test_a_split_of_an_earlier_version_must_be_made_again(tmp_path):
+    manifest(tmp_path)
+    (tmp_path / "split.csv").write_text("id,part\nA/-leading dash.mp4,train\n")
+    with pytest.raises(DataError, match="has no column subset.*Split again with: keras-attn split"):
+        tables.read_split(tmp_path)

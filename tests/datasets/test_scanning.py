@@ -47,7 +47,7 @@ def test_equal_contents_of_one_label_are_a_note(two_classes, tmp_path):
     shutil.copy(two_classes / "Run/v_Run_g01_c00.mp4", two_classes / "Run/copy.mp4")
     summary = scan(two_classes, tmp_path / "data")
     assert summary.problems == () and len(summary.duplicates) == 1
-    assert summary.notes[0].startswith("2 files have the same content (they stay in one part")
+    assert summary.notes[0].startswith("2 files have the same content (they stay in one subset")
     assert summary.notes[0] in summary.lines() and summary.as_dict()["notes"] == summary.notes
 
 

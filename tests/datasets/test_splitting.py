@@ -1,6 +1,7 @@
 """Splits: nothing of one source on both sides, classes everywhere, the same for the same seed."""
 
 import collections
+import dataclasses
 
 import pytest
 
@@ -24,6 +25,14 @@ def rows_of(classes=3, groups=8, clips=4):
         for g in range(1, groups + 1)
         for k in range(1, clips + 1 + (g + c) % 3)
     ]
+
+
+def mixed_rows():
+    """Groups of unequal size, ungrouped clips, equal contents across both, and two labels."""
+    rows = rows_of(3, 5, 2)
+    rows += [row("A", 6, 1, "same"), row("A", 7, 1, "same"), row("B", 8, 1, "same"), row("A", 7, 2)]
+    rows += [row("C", 0, clip, "twin" if clip < 3 else None) for clip in range(1, 12)]
+    return [*rows, dataclasses.replace(row("D", 1, 1), labels="D|A"), row("D", 2, 1)]
 
 
 @pytest.fixture
@@ -66,6 +75,24 @@ def test_the_seed_decides_and_nothing_else(data):
     first = assign(rows, {"train": 0.7, "test": 0.3}, 3)
     assert assign(rows, {"train": 0.7, "test": 0.3}, 3) == first
     assert assign(rows, {"train": 0.7, "test": 0.3}, 4) != first
+
+
+@pytest.mark.parametrize(
+    ("folds", "use_groups", "expected"),
+    [
+        (0, True, "aaarrrreerrrrrrrrrrraarrrrrrreerrrrrrrrrrrrrrrrrrrrreaeaeeaaar"),
+        (0, False, "errrearrrrerrrrrarrrrererarrarrrrarrrarrareerrrrarrrrrarererar"),
+        (4, True, "33311110000022220000222221111331133300002222233331101330213021"),
+        (4, False, "32223030311123120303311022322113202102232213300001100312103010"),
+    ],
+)
+def test_an_assignment_stays_what_it_was(folds, use_groups, expected):
+    """Computed before `assign` became fast; a letter per row: tRain, vAlidation, tEst."""
+    shares = {str(fold): 1 / folds for fold in range(folds)}
+    shares = shares or {"train": 0.7, "validation": 0.15, "test": 0.15}
+    rows = mixed_rows()
+    subsets = assign(rows, shares, 5, use_groups)
+    assert "".join((2 * subsets[one.id])[1] for one in rows) == expected
 
 
 def test_equal_contents_stay_together_across_groups_and_classes(data):
