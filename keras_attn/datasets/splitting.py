@@ -157,9 +157,7 @@ def assign(rows: list[Row], shares: dict[str, float], seed: int, use_groups=True
     order = np.random.default_rng(seed).permutation(len(units))
     units = sorted((units[i] for i in order), key=len, reverse=True)
     counts = [collections.Counter(name for row in unit for name in row.names) for unit in units]
-    totals = collections.Counter()
-    for count in counts:
-        totals.update(count)
+    totals = collections.Counter(name for row in rows for name in row.names)
     total = totals.total()
     wanted = [name for name, share in shares.items() if share > 0]
     have = {name: collections.Counter() for name in wanted}
