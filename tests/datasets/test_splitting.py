@@ -6,7 +6,8 @@ import dataclasses
 import pytest
 
 from keras_attn.datasets import tables
-from keras_attn.datasets.splitting import assign, split
+from keras_attn.datasets.assignment import assign
+from keras_attn.datasets.splitting import split
 from keras_attn.datasets.tables import Row
 from keras_attn.errors import DataError, UsageError
 
