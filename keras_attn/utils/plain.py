@@ -1,10 +1,10 @@
-"""Values as plain JSON has them."""
+"""Plain values, as JSON has them."""
 
 import math
 
 
 def plain(value):
-    """`value` with everything as JSON has it: no NaN, paths and numbers of NumPy as text."""
+    """`value` in the types of JSON: null for NaN and infinity, text for paths and other objects."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -13,4 +13,4 @@ def plain(value):
         return None
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return value.item() if hasattr(value, "item") else str(value)
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
