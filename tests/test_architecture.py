@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "layers": "losses",
     "backbones": "layers",
     "models": "backbones layers losses",
+    "testing": "models",
     "decoding": "",
     "datasets": "decoding",
     "data": "datasets decoding flow",
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "cli": "*",
 }
 TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli"}
-KERAS_ONLY = {"layers", "losses", "backbones", "models"}
+KERAS_ONLY = {"layers", "losses", "backbones", "models"}  # `testing` takes the backend there is
 KERAS_ONLY |= {"utils.numerics", "training.batch_norm", "training.optimizers", "flow.tvl1"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("

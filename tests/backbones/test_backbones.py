@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, JIT, assert_close, check_layer, gradient
+from checks import BACKEND, JIT, assert_close, gradient
 from keras import ops
 
 from keras_attn import backbones
@@ -13,6 +13,7 @@ from keras_attn.backbones import BACKBONES, build_backbone, features_input, weig
 from keras_attn.backbones.tiny import AppendMoments
 from keras_attn.errors import UserError
 from keras_attn.layers import PerFrame
+from keras_attn.testing import check_layer
 
 
 @pytest.mark.parametrize("size, cells", [(None, (8, 8)), ((40, 48), (5, 6))])

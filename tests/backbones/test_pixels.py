@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from checks import assert_close, check_layer
+from checks import assert_close
 
 from keras_attn.backbones import BACKBONES, build_backbone, flow_weights
 from keras_attn.backbones.pixels import NormalizePixels, PixelScale, normalization
+from keras_attn.testing import check_layer
 
 APPLICATIONS = {
     "inception_resnet_v2": keras.applications.inception_resnet_v2,

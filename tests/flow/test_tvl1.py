@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, assert_close, check_layer, compiled, numpy, round_trip
+from checks import BACKEND, assert_close, compiled, numpy
 
 from keras_attn import flow
 from keras_attn.flow import tvl1 as module
 from keras_attn.flow.tvl1 import TVL1, tvl1
+from keras_attn.testing import check_layer
+from keras_attn.testing.layer_contract import copy_from_config
 
 # Off the defaults, quick to run, and with a second scale from 18 pixels a side on.
 SHORT = dict(tau=0.2, lambda_=0.05, theta=0.4, scales=2, scale_step=0.9, warps=2, iterations=3)
@@ -215,7 +217,7 @@ def test_the_layer():
     assert not layer.weights
     if BACKEND == "jax":
         assert_close(compiled(layer)(first, second), estimated(first, second))
-        round_trip(layer)
+        copy_from_config(layer)
     else:
         assert_close(check_layer(layer, first, second), estimated(first, second))
     assert TVL1().settings == module.SETTINGS

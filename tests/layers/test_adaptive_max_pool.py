@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from checks import assert_close, check_layer
+from checks import assert_close
 
 from keras_attn.layers import AdaptiveMaxPool
+from keras_attn.testing import check_layer
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 5, 3), (2, 2, 9, 6, 3), (1, 4, 3, 2)])

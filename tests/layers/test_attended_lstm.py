@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, assert_close, check_layer, gradient
+from checks import BACKEND, assert_close, gradient
 from keras import ops
 
 from keras_attn.layers import AttendedLSTM, AttendedLSTMCell
+from keras_attn.testing import check_layer
 
 SHAPE = (2, 5, 3, 4, 6)  # B, T, h, w, C
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from checks import assert_close, check_layer, numpy
+from checks import assert_close, numpy
 
 from keras_attn.layers import LocationAttention, WeightedPool
+from keras_attn.testing import check_layer
 
 
 def _layer(rng, features, map_size=None):

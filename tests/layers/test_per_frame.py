@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from checks import assert_close, check_layer
+from checks import assert_close
 
 from keras_attn.layers import PerFrame
+from keras_attn.testing import check_layer
 
 
 def test_is_the_layer_on_each_frame(rng):

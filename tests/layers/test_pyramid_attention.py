@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, assert_close, check_layer, gradient, numpy
+from checks import BACKEND, assert_close, gradient, numpy
 from keras import ops
 
 from keras_attn import losses
 from keras_attn.layers import PyramidAttention
 from keras_attn.layers.pyramid_attention import unit_columns
+from keras_attn.testing import check_layer
 
 SHAPE = (2, 3, 2, 4)  # B, T, h, w: 24 cells in, 8 out
 CHANNELS = (5, 7, 6)

@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, assert_close, check_gradient, check_layer, gradient
+from checks import BACKEND, assert_close, check_gradient, gradient
 from keras import ops
 from reference import scramble
 
 from keras_attn.layers import ReattendingLSTM, ReattendingLSTMCell
+from keras_attn.testing import check_layer
 
 SHAPE = (2, 5, 6)  # B, T, D
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from checks import assert_close, check_layer
+from checks import assert_close
 from keras import ops
 from reference import convolution, convolutions, named_weights, scramble, sigmoid
 
 from keras_attn.layers import SaliencyMask
+from keras_attn.testing import check_layer
 
 SHAPE = (2, 3, 4, 9)  # b, h, w, C
 

@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from checks import assert_close, check_gradient, check_layer, gradient, numpy
+from checks import assert_close, check_gradient, gradient, numpy
 from keras import ops
 
 from keras_attn.layers import ConfidencePool, SelectedSegments
 from keras_attn.layers.segment_attention import confidence, most_confident
+from keras_attn.testing import check_layer
 
 
 def _probabilities(rng, *shape):

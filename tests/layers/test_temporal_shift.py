@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from checks import assert_close, check_layer, numpy
+from checks import assert_close, numpy
 
 from keras_attn.layers import TemporalShift
+from keras_attn.testing import check_layer
 
 
 def test_frames_exchange_channels(rng):

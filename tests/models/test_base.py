@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, JIT, assert_close
+from checks import BACKEND, JIT, QUICK, answer, assert_close
 
 from keras_attn.backbones import weights_hash
 from keras_attn.models import StructuredAttentionLSTM, swap_input
@@ -23,37 +23,32 @@ def _video(rng, clips=2, time=3):
 
 def _scramble(model, rng):
     model.set_weights([rng.normal(size=w.shape) / 3 for w in model.weights])
-    return _plain(model)
-
-
-def _plain(model):
-    model.compile(jit_compile=JIT)
     return model
 
 
 def test_features_and_video_answer_alike(rng, tmp_path):
     model = _scramble(StructuredAttentionLSTM(**VIDEO), rng)
     video = _video(rng)
-    expected = model.predict(video, verbose=0)
-    cached = _plain(swap_input(model, None, (3, 4, 6, 48)))
+    expected = answer(model, video)
+    cached = swap_input(model, None, (3, 4, 6, 48))
     maps = model.get_layer("backbone")(video["video"])
     features = {"features": keras.ops.convert_to_numpy(maps)}
-    assert_close(cached.predict(features, verbose=0), expected)
+    assert_close(answer(cached, features), expected)
 
     model.get_layer("backbone").layer.save_weights(tmp_path / "tiny.weights.h5")
     file = tmp_path / "tiny.weights.h5"
-    back = _plain(swap_input(cached, "tiny", (3, 32, 48, 3), backbone_weights=file))
-    assert_close(back.predict(video, verbose=0), expected)
+    back = swap_input(cached, "tiny", (3, 32, 48, 3), backbone_weights=file)
+    assert_close(answer(back, video), expected)
     assert back.get_config() == model.get_config()
 
 
 def test_another_number_of_frames_keeps_the_backbone(rng):
     model = _scramble(StructuredAttentionLSTM(**VIDEO), rng)
-    longer = _plain(swap_input(model, "tiny", (None, 32, 48, 3)))
+    longer = swap_input(model, "tiny", (None, 32, 48, 3))
     assert weights_hash(longer) == weights_hash(model)
     video = _video(rng)
-    assert_close(longer.predict(video, verbose=0), model.predict(video, verbose=0))
-    assert longer.predict(_video(rng, time=5), verbose=0)["step_logits"].shape == (2, 5, 5)
+    assert_close(answer(longer, video), answer(model, video))
+    assert answer(longer, _video(rng, time=5))["step_logits"].shape == (2, 5, 5)
 
 
 def test_swaps_that_do_not_fit_say_so():
@@ -68,7 +63,7 @@ def test_gradients_reach_the_backbone(rng):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     for frozen in (True, False):
         model.get_layer("backbone").trainable = not frozen
-        model.compile("adam", loss, metrics=["accuracy"], jit_compile=JIT)
+        model.compile("adam", loss, metrics=["accuracy"], **QUICK)
         model.train_on_batch(_video(rng), np.array([1, 4]))
         assert (weights_hash(model.get_layer("backbone")) == before) == frozen
 
@@ -94,15 +89,15 @@ def test_a_saved_model_loads_in_a_fresh_process(rng, tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], check=True, env=environment, timeout=120
     )
     with np.load(tmp_path / "outputs.npz") as outputs:
-        assert_close(dict(outputs), model.predict(video, verbose=0))
+        assert_close(dict(outputs), answer(model, video))
 
 
 def test_weights_alone_save_and_load(rng, tmp_path):
     model = _scramble(StructuredAttentionLSTM(**VIDEO), rng)
     model.save_weights(tmp_path / "model.weights.h5")
-    copy = _plain(StructuredAttentionLSTM(**VIDEO))
+    copy = StructuredAttentionLSTM(**VIDEO)
     copy.load_weights(tmp_path / "model.weights.h5")
     assert weights_hash(copy) == weights_hash(model)
     video = _video(rng, clips=3)
     one_by_one = copy.predict(video, batch_size=1, verbose=0)
-    assert_close(one_by_one, model.predict(video, verbose=0))
+    assert_close(one_by_one, answer(model, video))

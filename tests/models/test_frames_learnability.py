@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT
+from checks import JIT, answer
 
 from keras_attn.models import TemporalAttentionLSTM, WhereAndWhen
 
@@ -41,7 +41,7 @@ def _learn(model, features, labels, rate):
 
 
 def _answers(model, features):
-    outputs = model.predict({"features": features}, verbose=0)
+    outputs = answer(model, {"features": features})
     maps = model.explain(outputs)
     return outputs["logits"].argmax(-1), np.asarray(maps["where"]), np.asarray(maps["when"])
 
@@ -92,7 +92,6 @@ def test_the_mask_moves_to_the_informative_cell(rng):
     features, labels = _places(rng, 256)
     held_out, truth = _places(rng, 200)
     model = WhereAndWhen(CLASSES, (FRAMES, 2, 3, CHANNELS), units=8, attention_units=8, dropout=0.0)
-    model.compile(jit_compile=JIT)
     before = _answers(model, held_out)[1][:, :, 1, 2].mean()
     classes, where, _ = _answers(_learn(model, features, labels, 0.01), held_out)
     share = where[:, :, 1, 2].mean()

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, numpy
+from checks import JIT, QUICK, answer, assert_close, numpy
 
 from keras_attn.models import PyramidAttentionNetwork, swap_input
 
@@ -12,15 +12,10 @@ VIDEO = dict(num_classes=5, input_shape=(3, 32, 48, 3), levels=LEVELS, backbone=
 CACHED = dict(num_classes=5, input_shape=(3, 2, 4, 32), levels=LEVELS, backbone="tiny", cached=True)
 
 
-def _plain(model):
-    model.compile(jit_compile=JIT)
-    return model
-
-
 def _scrambled(rng, **arguments):
     model = PyramidAttentionNetwork(**arguments)
     model.set_weights([rng.normal(size=w.shape) / 3 for w in model.weights])
-    return _plain(model)
+    return model
 
 
 def _features(rng, *shape):
@@ -41,10 +36,10 @@ def _features(rng, *shape):
 def test_frames_and_cached_levels_answer_alike(rng, arguments, shape):
     model = _scrambled(rng, **VIDEO | arguments)
     video = {"video": rng.integers(0, 256, (2, 3, 32, 48, 3), dtype="uint8")}
-    expected = model.predict(video, verbose=0)
-    cached = _plain(swap_input(model, "tiny", (3, *shape), cached=True))
+    expected = answer(model, video)
+    cached = swap_input(model, "tiny", (3, *shape), cached=True)
     levels = numpy(model.get_layer("backbone")(video["video"]))
-    assert_close(cached.predict({"features": levels}, verbose=0), expected)
+    assert_close(answer(cached, {"features": levels}), expected)
 
     back = swap_input(cached, "tiny", (3, 32, 48, 3))
     assert back.get_config() == model.get_config()
@@ -68,7 +63,7 @@ def test_the_network_behind_the_last_level_is_trained_and_saved(rng, tmp_path):
     kernel = model.get_layer("tail").weights[-2]
     before = numpy(kernel)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, jit_compile=JIT)
+    model.compile("sgd", loss, **QUICK)
     model.train_on_batch(inputs, np.array([1, 4]))
     assert np.abs(numpy(kernel) - before).max() > 0
     model.save_weights(tmp_path / "model.weights.h5")
@@ -85,12 +80,12 @@ def test_another_number_of_frames(rng):
     arguments = {**CACHED, "input_shape": (None, 2, 4, 32), "aggregate_norm": "l1"}
     model = _scrambled(rng, **arguments)
     inputs = _features(rng, 2, 3, 2, 4, 32)
-    logits = model.predict(inputs, verbose=0)["logits"]
+    logits = answer(model, inputs)["logits"]
     copies = {"features": np.repeat(inputs["features"], 2, axis=1)}
-    assert_close(model.predict(copies, verbose=0)["logits"], logits)
+    assert_close(answer(model, copies)["logits"], logits)
     reversed_ = {"features": inputs["features"][:, ::-1]}
-    assert_close(model.predict(reversed_, verbose=0)["logits"], logits)
-    image = model.predict({"features": inputs["features"][:, :1]}, verbose=0)
+    assert_close(answer(model, reversed_)["logits"], logits)
+    image = answer(model, {"features": inputs["features"][:, :1]})
     assert image["spatial_attention"].shape == (2, 1, 2, 4)
     assert_close(image["spatial_attention"].sum((1, 2, 3)), np.ones(2))
 
@@ -99,13 +94,13 @@ def test_without_attention_logits_are_means_over_the_frames(rng):
     model = _scrambled(rng, **CACHED | {"input_shape": (None, 2, 4, 32), "mode": "none"})
     inputs = _features(rng, 2, 3, 2, 4, 32)
     frames = {"features": inputs["features"].reshape(6, 1, 2, 4, 32)}
-    logits = model.predict(frames, verbose=0)["logits"].reshape(2, 3, 5)
-    assert_close(model.predict(inputs, verbose=0)["logits"], logits.mean(1))
+    logits = answer(model, frames)["logits"].reshape(2, 3, 5)
+    assert_close(answer(model, inputs)["logits"], logits.mean(1))
 
 
 def test_explain(rng):
     model = _scrambled(rng, **CACHED)
-    outputs = model.predict(_features(rng, 2, 3, 2, 4, 32), verbose=0)
+    outputs = answer(model, _features(rng, 2, 3, 2, 4, 32))
     attention = outputs["spatial_attention"]
     maps = {name: numpy(x) for name, x in model.explain(outputs).items()}
     assert_close(maps["when"], attention.sum((2, 3)))
@@ -125,10 +120,10 @@ def test_the_printed_pyramid_loss_is_not_a_number_where_ours_is(rng):
     features[..., 16] = [0, 100, -90]
     for form, finite in (("safe", True), ("printed", False)):
         arguments = {**CACHED, "input_shape": (1, 1, 3, 32)}
-        model = _plain(PyramidAttentionNetwork(**arguments, pyramid_form=form))
+        model = PyramidAttentionNetwork(**arguments, pyramid_form=form)
         values = [np.eye(16)[:, :1] + np.zeros(3), np.zeros(3)]
         model.get_layer("attention").set_weights(values * 2)
-        outputs = model.predict({"features": features}, verbose=0)
+        outputs = answer(model, {"features": features})
         assert_close(outputs["spatial_attention"][:, 0, 0], np.tile([0.0, 0.0, 1.0], (2, 1)))
         assert np.isfinite(outputs["pyramid"]).all() == finite
 
@@ -141,10 +136,9 @@ def test_only_the_printed_interaction_falls_as_the_features_grow(rng):
     for model in (printed, relative):
         weights = [0 * w for w in model.get_layer("attention").get_weights()]
         model.get_layer("attention").set_weights(weights)  # uniform, whatever the features
-        _plain(model)
     larger = {"features": 10 * inputs["features"]}
-    assert_close(*(relative.predict(x, verbose=0)["interaction"] for x in (inputs, larger)))
-    small, large = (printed.predict(x, verbose=0)["interaction"] for x in (inputs, larger))
+    assert_close(*(answer(relative, x)["interaction"] for x in (inputs, larger)))
+    small, large = (answer(printed, x)["interaction"] for x in (inputs, larger))
     assert (large < small - 100).all()
 
 
@@ -180,7 +174,7 @@ def test_the_features_of_the_informative_frame_are_copied(rng):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=JIT)
         model.fit(inputs, labels, batch_size=32, epochs=6, verbose=0)
-        outputs = model.predict(held_out, verbose=0)
+        outputs = answer(model, held_out)
         accuracy[mode] = np.mean(outputs["logits"].argmax(-1) == truth)
         at_frame[mode] = numpy(model.explain(outputs)["when"])[np.arange(200), marked].mean()
     np.testing.assert_allclose(at_frame["none"], 1 / 6, rtol=1e-5)

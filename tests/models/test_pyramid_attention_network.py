@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, check_model, check_step, cross_entropy
+from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy
 from pyramid_reference import outputs
 
 from keras_attn.backbones import endpoint_channels
 from keras_attn.models import PyramidAttentionNetwork
 
-CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
 # Every axis another size, every argument away from its default. The levels of the backbone "tiny"
 # have 16, 32 and 16 channels; behind the last come its ReLU, its moments and the mean over cells.
 SMALL = dict(
@@ -38,7 +37,6 @@ def _small(rng, **arguments):
     arguments["input_shape"] = (*arguments["input_shape"][:3], channels)
     model = PyramidAttentionNetwork(**arguments)
     model.set_weights([0.2 * rng.normal(size=w.shape) for w in model.weights])
-    model.compile(jit_compile=JIT)
     return model
 
 
@@ -77,7 +75,7 @@ def test_forward_pass_equals_numpy(rng, arguments):
     model = _small(rng, **arguments)
     inputs = _features(rng, model, batch=5)
     expected = _reference(model, inputs["features"])
-    assert_close(model.predict(inputs, verbose=0), expected)
+    assert_close(answer(model, inputs), expected)
     if model.config["mode"] != "none":
         assert np.abs(expected["spatial_attention"] - 1 / 24).max() > 0.02
 
@@ -88,7 +86,7 @@ def test_one_frame_is_an_image(rng, mode):
     model = _small(rng, mode=mode, input_shape=(None, 2, 3, 64))
     for time in (1, 4):
         inputs = _features(rng, model, time=time)
-        assert_close(model.predict(inputs, verbose=0), _reference(model, inputs["features"]))
+        assert_close(answer(model, inputs), _reference(model, inputs["features"]))
 
 
 @pytest.mark.parametrize("arguments", [dict(), dict(interaction=0.0)])
@@ -102,7 +100,7 @@ def test_objective_equals_numpy(rng, arguments):
         for name in ("interaction", "pyramid")
         if name in expected and factors[name]
     }
-    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), **QUICK)
     # Batches of 3 and 2: the logged means must weigh videos, not batches.
     logs = model.evaluate(inputs, labels, batch_size=3, verbose=0, return_dict=True)
     loss = cross_entropy(labels, expected["logits"]).mean() + sum(terms.values())
@@ -119,40 +117,10 @@ def test_several_labels_a_video(rng):
     terms = 0.3 * expected["interaction"].mean() + 0.2 * expected["pyramid"].mean()
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     accuracy = keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
-    model.compile("sgd", loss, metrics=[accuracy], jit_compile=JIT)
+    model.compile("sgd", loss, metrics=[accuracy], **QUICK)
     logs = model.train_on_batch(inputs, labels, sample_weight=weights, return_dict=True)
     np.testing.assert_allclose(logs["loss"], np.mean(weights * losses.mean(1)) + terms, rtol=1e-5)
     np.testing.assert_allclose(logs["accuracy"], np.mean((logits > 0) == labels), rtol=1e-6)
 
 
 # === What every model must survive ===
-
-
-@pytest.mark.parametrize("arguments", [dict(input_shape=(None, 2, 3, 64)), dict(mode="none")])
-def test_contract(rng, tmp_path, arguments):
-    model = _small(rng, **arguments)
-    outputs = check_model(
-        model,
-        _features(rng, model),
-        np.array([3, 1]),
-        tmp_path,
-        objective=lambda outputs, labels: cross_entropy(labels, outputs["logits"]).mean(),
-    )
-    shapes = {"logits": (2, 7), "spatial_attention": (2, 4, 2, 3)}
-    if model.config["mode"] != "none":
-        shapes |= {"interaction": (2,), "pyramid": (2,)}
-    assert {name: output.shape for name, output in outputs.items()} == shapes
-
-
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains(rng, policy, dtype):
-    policy(dtype)
-    model = _small(rng)
-    inputs = _features(rng, model)
-    expected = _reference(model, inputs["features"])
-    outputs = model.predict(inputs, verbose=0)
-    assert all(x.dtype == np.float32 for x in outputs.values())
-    assert_close(outputs["spatial_attention"], expected["spatial_attention"], atol=0.01)
-    assert_close(outputs["logits"], expected["logits"], atol=0.1)
-    assert_close(outputs["interaction"], expected["interaction"], atol=0.1)
-    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])

@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from checks import JIT
+from checks import JIT, answer
 
 from keras_attn.models import STACNN
 
@@ -43,7 +43,7 @@ def test_attention_finds_the_segments_and_the_cell(rng):
     held_out, truth, shows = _one_segment_of_three(rng, 200)
     accuracy, selected, counted, at_cell = {}, {}, {}, {}
     for name, arguments in VARIANTS.items():
-        outputs = _learn(inputs, labels, **arguments).predict(held_out, verbose=0)
+        outputs = answer(_learn(inputs, labels, **arguments), held_out)
         accuracy[name] = np.mean(outputs["logits"].argmax(-1) == truth)
         selected[name] = outputs["selected"][shows].sum() / outputs["selected"].sum()
         counted[name] = outputs["temporal_attention"][shows].sum() / 200

@@ -1,14 +1,12 @@
 """What STACNN trains on, from which frames, and through which networks."""
 
-import keras
 import numpy as np
 import pytest
-from checks import BACKEND, JIT, assert_close, compiled, gradient, numpy
+from checks import BACKEND, CROSS_ENTROPY, QUICK, answer, assert_close, compiled, gradient, numpy
 
 from keras_attn.errors import UserError
 from keras_attn.models import STACNN, FlowPretraining, swap_input
 
-CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
 FEATURES = dict(num_classes=5, input_shape=(6, 3, 4, 7), groups=2, keep=1, dropout=0.0, test_keep=4)
 VIDEO = dict(num_classes=5, groups=2, keep=1, dropout=0.0, test_keep=3, backbone="tiny")
 
@@ -16,7 +14,6 @@ VIDEO = dict(num_classes=5, groups=2, keep=1, dropout=0.0, test_keep=3, backbone
 def _scrambled(rng, scale=0.5, **arguments):
     model = STACNN(**arguments)
     model.set_weights([scale * rng.normal(size=w.shape) for w in model.weights])
-    model.compile(jit_compile=JIT)
     return model
 
 
@@ -45,7 +42,7 @@ def test_unselected_segments_have_no_gradient(rng):
     video = _video(rng, 3)
     slopes = _slopes(model, "video", video["video"])
     largest = np.abs(slopes).reshape(2, 6, -1).max(-1)
-    selected = model.predict(video, verbose=0)["selected"] > 0
+    selected = answer(model, video)["selected"] > 0
     assert (largest[~selected] == 0).all()
     assert (largest[selected] > 0).all()
 
@@ -55,13 +52,13 @@ def test_a_step_is_that_of_a_model_given_the_selected_segments_alone(rng):
     model = _scrambled(rng, **FEATURES)
     features = rng.normal(size=(4, 6, 3, 4, 7)).astype("float32")
     labels = np.array([4, 0, 2, 2])
-    selected = model.predict({"features": features}, verbose=0)["selected"] > 0
+    selected = answer(model, {"features": features})["selected"] > 0
     alone = features[selected].reshape(4, 2, 3, 4, 7)
     plain = STACNN(**{**FEATURES, "input_shape": alone.shape[1:]})
     plain.set_weights(model.get_weights())
     before, losses = model.get_weights(), []
     for network, x in ((model, features), (plain, alone)):
-        network.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+        network.compile("sgd", CROSS_ENTROPY(from_logits=True), **QUICK)
         losses.append(network.train_on_batch({"features": x}, labels))
     np.testing.assert_allclose(*losses, rtol=1e-5)
     for new, other, old in zip(model.get_weights(), plain.get_weights(), before, strict=True):
@@ -85,12 +82,12 @@ def test_class_activation_maps_sum_to_the_auxiliary_logits(rng):
     features = rng.normal(size=(2, 6, 3, 4, 7)).astype("float32")
     (kernel,) = network.get_layer("aux_classifier").get_weights()
     maps = np.einsum("bshwm,mc->bshwc", features, kernel)
-    outputs = model.predict({"features": features}, verbose=0)
+    outputs = answer(model, {"features": features})
     assert_close(maps.sum((2, 3)), 12 * outputs["aux_logits"], atol=1e-4)
     network.get_layer("location_attention").set_weights([np.zeros((3, 4, 7))])
     pooled = features.mean((2, 3))
     classifier, bias = network.get_layer("classifier").get_weights()
-    uniform = model.predict({"features": features}, verbose=0)
+    uniform = answer(model, {"features": features})
     assert_close(uniform["step_logits"], pooled @ classifier + bias)
 
 
@@ -101,18 +98,17 @@ def test_attention_sees_both_frames_and_the_classifier_the_first(
     shape = (3, 64, 96, 6)
     arguments = {**VIDEO, "groups": 1, "attention_network": attention_network}
     model = STACNN(**arguments, input_shape=shape)
-    model.compile(jit_compile=JIT)
     layer = model.get_layer("segments").layer.get_layer("location_attention")
     video = rng.integers(0, 256, (2, *shape)).astype("float32")
     other = video.copy()
     other[..., 3:] = 0
     # A new layer attends to all cells alike.
-    one, two = (model.predict({"video": x}, verbose=0) for x in (video, other))
+    one, two = (answer(model, {"video": x}) for x in (video, other))
     assert one["spatial_attention"].shape == (2, 3, 8, 12)
     assert_close(one["step_logits"], two["step_logits"])
     assert np.abs(one["aux_logits"] - two["aux_logits"]).max() > 1e-6
     layer.set_weights([3 * rng.normal(size=layer.kernel.shape)])
-    one, two = (model.predict({"video": x}, verbose=0) for x in (video, other))
+    one, two = (answer(model, {"video": x}) for x in (video, other))
     assert np.abs(one["spatial_attention"] - two["spatial_attention"]).max() > 0.003
 
 
@@ -132,16 +128,14 @@ def test_features_and_video_answer_alike(rng):
     model = _scrambled(rng, 0.3, **VIDEO, input_shape=(6, 32, 48, 3))
     assert model.per_frame
     video = _video(rng, 3)
-    expected = model.predict(video, verbose=0)
+    expected = answer(model, video)
     cached = swap_input(model, None, (6, 4, 6, 48))
-    cached.compile(jit_compile=JIT)
     maps = model.image_network(video["video"].reshape(12, 32, 48, 3))
     features = {"features": numpy(maps).reshape(2, 6, 4, 6, 48)}
-    assert_close(cached.predict(features, verbose=0), expected)
+    assert_close(answer(cached, features), expected)
     back = swap_input(cached, "tiny", (6, 32, 48, 3))
     back.image_network.set_weights(model.image_network.get_weights())
-    back.compile(jit_compile=JIT)
-    assert_close(back.predict(video, verbose=0), expected)
+    assert_close(answer(back, video), expected)
 
 
 @pytest.mark.parametrize("network, channels", [("shared", 10), ("tiny", 6)])
@@ -150,17 +144,16 @@ def test_another_number_of_segments_keeps_all_weights(rng, network, channels):
     model = _scrambled(rng, 0.3, **VIDEO, input_shape=shape, attention_network=network)
     assert model.per_frame == (network == "shared")
     video = _video(rng, channels, segments=7)
-    expected = model.predict({"video": video["video"][:, :6]}, verbose=0)["step_logits"]
+    expected = answer(model, {"video": video["video"][:, :6]})["step_logits"]
     longer = swap_input(model, "tiny", (7, 32, 48, channels))
-    longer.compile(jit_compile=JIT)
-    assert_close(longer.predict(video, verbose=0)["step_logits"][:, :6], expected)
+    assert_close(answer(longer, video)["step_logits"][:, :6], expected)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_backbone_can_be_frozen(rng, frozen):
     model = _scrambled(rng, 0.3, **{**VIDEO, "groups": 1}, input_shape=(1, 32, 48, 3))
     model.image_network.trainable = not frozen
-    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), **QUICK)
     before = model.get_weights()
     model.train_on_batch(_video(rng, 3, segments=1), np.array([3, 1]))
     backbone = {id(w) for w in model.image_network.weights}

@@ -2,15 +2,13 @@
 
 import warnings
 
-import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, check_model, check_step, cross_entropy, sum_of_squares
+from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy, sum_of_squares
 from reference import lstm, softmax
 
 from keras_attn.models import StructuredAttentionLSTM
 
-CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
 # Every axis another size, every argument away from its default; 3x4 cells, blocks of 2 every 1.
 SMALL = dict(
     num_classes=5,
@@ -27,7 +25,6 @@ SMALL = dict(
 def _small(rng, scale=0.5, **arguments):
     model = StructuredAttentionLSTM(**{**SMALL, **arguments})
     model.set_weights([scale * rng.normal(size=w.shape) for w in model.weights])
-    model.compile(jit_compile=JIT)
     return model
 
 
@@ -95,7 +92,7 @@ def test_forward_pass_equals_numpy(rng, attention, current_frame, logit_tanh):
     model = _small(rng, attention=attention, current_frame=current_frame, logit_tanh=logit_tanh)
     inputs = _features(rng, batch=3)
     logits, masks, probabilities = _reference(model, inputs["features"])
-    outputs = model.predict(inputs, verbose=0)
+    outputs = answer(model, inputs)
     assert_close(outputs["step_logits"], logits)
     assert_close(outputs["spatial_attention"], masks)
     assert_close(outputs["logits"], np.log(probabilities))
@@ -115,7 +112,7 @@ def test_objective_equals_numpy(rng, attention):
     expected = np.mean(cross_entropies) + 0.01 * sum_of_squares(model)
     term = {"structured": _sparsity, "concentrated": _entropy}.get(attention)
     value = 0.3 * np.mean([sum(term(frame) for frame in clip) for clip in masks]) if term else 0
-    model.compile("sgd", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], jit_compile=JIT)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], **QUICK)
     # Batches of 3 and 1: the logged means must weigh clips, not batches.
     logs = model.evaluate(inputs, labels, batch_size=3, verbose=0, return_dict=True)
     np.testing.assert_allclose(logs["loss"], expected + value, rtol=1e-5)
@@ -142,9 +139,9 @@ def _entropy(frame):
 def test_sample_weights_scale_the_clips(rng):
     model = _small(rng, attention="classic", weight_decay=0.0)
     inputs, labels, weights = _features(rng), np.array([4, 1]), np.array([2.0, 0.5])
-    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), **QUICK)
     loss = model.test_on_batch(inputs, labels, sample_weight=weights)
-    steps = cross_entropy(labels, model.predict(inputs, verbose=0)["step_logits"])
+    steps = cross_entropy(labels, answer(model, inputs)["step_logits"])
     np.testing.assert_allclose(loss, np.mean(weights * steps.sum(1)), rtol=1e-5)
 
 
@@ -186,25 +183,25 @@ def test_tanh_bounds_the_cross_entropy_from_below(rng, classes, floor):
     weights = hidden.get_weights()
     hidden.set_weights([np.abs(w) for w in weights])  # states above zero
     kernel.assign(values)
-    outputs = model.predict({"features": np.ones((2, 1, 3, 4, 7), "float32")}, verbose=0)
+    outputs = answer(model, {"features": np.ones((2, 1, 3, 4, 7), "float32")})
     np.testing.assert_allclose(cross_entropy([3, 3], outputs["logits"]), floor, atol=1e-4)
 
 
 def test_a_zero_classifier_starts_at_log_classes(rng):
     model = _small(rng, weight_decay=0.0, attention="none")
     model.get_layer("classifier").kernel.assign(np.zeros((8, 5)))
-    outputs = model.predict(_features(rng), verbose=0)
+    outputs = answer(model, _features(rng))
     np.testing.assert_allclose(cross_entropy([1, 2], outputs["logits"]), np.log(5), rtol=1e-5)
 
 
 def test_saturated_steps_leave_finite_logits(rng):
     model = _small(rng, scale=300.0, logit_tanh=False)
-    assert np.isfinite(model.predict(_features(rng), verbose=0)["logits"]).all()
+    assert np.isfinite(answer(model, _features(rng))["logits"]).all()
 
 
 def test_explain(rng):
     model = _small(rng)
-    outputs = model.predict(_features(rng, 3), verbose=0)
+    outputs = answer(model, _features(rng, 3))
     maps = {name: np.asarray(value) for name, value in model.explain(outputs).items()}
     assert_close(maps["where"], outputs["spatial_attention"])
     top = outputs["logits"].argmax(-1)
@@ -215,37 +212,6 @@ def test_explain(rng):
 
 
 # === What every model must survive ===
-
-
-@pytest.mark.parametrize("attention, time", [("concentrated", None), ("none", 6)])
-def test_contract(rng, tmp_path, attention, time):
-    model = _small(
-        rng,
-        attention=attention,
-        current_frame=attention == "concentrated",
-        logit_tanh=False,
-        input_shape=(time, 3, 4, 7),
-    )
-    outputs = check_model(model, _features(rng), np.array([3, 1]), tmp_path)
-    shapes = {name: output.shape for name, output in outputs.items()}
-    assert shapes == {
-        "logits": (2, 5),
-        "step_logits": (2, 6, 5),
-        "spatial_attention": (2, 6, 3, 4),
-    }
-
-
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains(rng, policy, dtype):
-    policy(dtype)
-    model = _small(rng, penalty=1e-4)
-    inputs = _features(rng)
-    logits, masks, _ = _reference(model, inputs["features"])
-    halves = model.predict(inputs, verbose=0)
-    assert all(x.dtype == np.float32 for x in halves.values())
-    assert_close(halves["spatial_attention"], masks, atol=0.05)
-    assert_close(halves["step_logits"], logits, atol=0.1)
-    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])
 
 
 def test_uncovered_cells_warn():

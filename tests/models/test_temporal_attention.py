@@ -3,19 +3,17 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, check_model, check_step, cross_entropy
+from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy
 from reference import lstm, named_weights, scramble, softmax
 
 from keras_attn.models import TemporalAttentionLSTM
 
-CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy
 # Every axis another size, every argument away from its default.
 SMALL = dict(num_classes=5, input_shape=(6, 7), units=8, iterations=4, dropout=0.2, last=3)
 
 
 def _small(rng, scale=0.5, **arguments):
     model = scramble(TemporalAttentionLSTM(**{**SMALL, **arguments}), rng, scale)
-    model.compile(jit_compile=JIT)
     return model
 
 
@@ -56,7 +54,7 @@ def test_forward_pass_equals_numpy(rng, attention, score_activation):
     model = _small(rng, attention=attention, score_activation=score_activation)
     inputs = _features(rng, batch=3)
     logits, weights, probabilities = _reference(model, inputs["features"])
-    outputs = model.predict(inputs, verbose=0)
+    outputs = answer(model, inputs)
     assert_close(outputs["step_logits"], logits)
     assert_close(outputs["temporal_attention"], weights)
     assert_close(outputs["logits"], np.log(probabilities))
@@ -74,7 +72,7 @@ def test_objective_equals_numpy(rng):
     sample_weight = np.array([2.0, 0.5, 1.0, 3.0])
     logits, _, _ = _reference(model, inputs["features"])
     steps = cross_entropy(labels, logits)  # eq. (8)
-    model.compile("sgd", CROSS_ENTROPY(from_logits=True), jit_compile=JIT)
+    model.compile("sgd", CROSS_ENTROPY(from_logits=True), **QUICK)
     np.testing.assert_allclose(
         model.test_on_batch(inputs, labels, sample_weight=sample_weight),
         np.mean([w * sum(clip) for w, clip in zip(sample_weight, steps, strict=True)]),
@@ -101,17 +99,17 @@ def test_without_frame_scores_it_is_the_baseline(rng):
     model.set_weights([np.zeros((7, 1)), b_a, w_a, *rest])
     baseline.set_weights(rest)
     inputs = _features(rng)
-    assert_close(model.predict(inputs, verbose=0), baseline.predict(inputs, verbose=0))
+    assert_close(answer(model, inputs), answer(baseline, inputs))
 
 
 def test_identical_frames_make_attention_irrelevant(rng):
     model = _small(rng)
     features = np.repeat(rng.normal(size=(2, 1, 7)).astype("float32"), 6, axis=1)
-    before = model.predict({"features": features}, verbose=0)["logits"]
+    before = answer(model, {"features": features})["logits"]
     layer = model.get_layer("reattending_lstm")
     layer.frame_scores.kernel.assign(rng.normal(size=(7, 1)))
     layer.rnn.cell.query.kernel.assign(rng.normal(size=(8, 1)))
-    assert_close(model.predict({"features": features}, verbose=0)["logits"], before)
+    assert_close(answer(model, {"features": features})["logits"], before)
 
 
 def test_explain(rng):
@@ -139,52 +137,25 @@ def test_dropout_acts_before_each_lstm_layer_and_the_classifier(attention):
 # === What every model must survive ===
 
 
-def test_contract(rng, tmp_path):
-    model = _small(rng, input_shape=(None, 7))
-    labels = np.array([3, 1])
-    outputs = check_model(model, _features(rng), labels, tmp_path, objective=_objective)
-    shapes = {name: output.shape for name, output in outputs.items()}
-    assert shapes == {
-        "logits": (2, 5),
-        "step_logits": (2, 4, 5),
-        "temporal_attention": (2, 4, 6),
-    }
-
-
 @pytest.mark.parametrize("attention", ["temporal", "none"])
 def test_a_single_frame_is_a_clip(rng, attention):
     model = _small(rng, attention=attention, input_shape=(None, 7))
     inputs = {"features": _features(rng)["features"][:, :1]}
     logits, weights, _ = _reference(model, inputs["features"])
-    outputs = model.predict(inputs, verbose=0)
+    outputs = answer(model, inputs)
     assert_close(outputs["temporal_attention"], weights)
     assert_close(outputs["step_logits"], logits)
 
 
 def test_frames_go_through_the_vector_of_the_backbone(rng):
     model = TemporalAttentionLSTM(**{**SMALL, "input_shape": (6, 32, 32, 3)}, backbone="tiny")
-    model.compile(jit_compile=JIT)
     video = rng.integers(0, 256, (2, 6, 32, 32, 3), dtype="uint8")
-    outputs = model.predict({"video": video}, verbose=0)
+    outputs = answer(model, {"video": video})
     vectors = keras.ops.convert_to_numpy(model.get_layer("backbone")(video))
     assert vectors.shape[:2] == (2, 6) and vectors.ndim == 3
     cached = TemporalAttentionLSTM(**{**SMALL, "input_shape": vectors.shape[1:]})
-    cached.compile(jit_compile=JIT)
     cached.set_weights(model.get_weights()[-len(cached.weights) :])
-    assert_close(cached.predict({"features": vectors}, verbose=0), outputs)
-
-
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains(rng, policy, dtype):
-    policy(dtype)
-    model = _small(rng)
-    inputs = _features(rng)
-    _, weights, probabilities = _reference(model, inputs["features"])
-    halves = model.predict(inputs, verbose=0)
-    assert all(x.dtype == np.float32 for x in halves.values())
-    assert_close(halves["temporal_attention"], weights, atol=0.05)
-    assert_close(softmax(halves["logits"]), probabilities, atol=0.1)
-    check_step(model, inputs, np.array([3, 1]), CROSS_ENTROPY(from_logits=True), ["accuracy"])
+    assert_close(answer(cached, {"features": vectors}), outputs)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import JIT, assert_close, numpy
+from checks import QUICK, assert_close, numpy
 
 from keras_attn.backbones import build_backbone
 from keras_attn.models import AttentionFusionNetwork, PyramidAttentionNetwork, swap_input
@@ -73,7 +73,7 @@ def test_both_backbones_learn_and_start_from_the_weights_of_rgb(rng, tmp_path):
     assert_close(flow[0], np.repeat(rgb[0].mean(2, keepdims=True), 4, axis=2))
     assert_close(flow[1:], rgb[1:], atol=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=JIT)
+    model.compile(keras.optimizers.SGD(0.1), loss, **QUICK)
     model.train_on_batch(_video(rng), np.array([1, 4]))
     for stream, before in zip(streams, (rgb, flow), strict=True):
         assert all(np.any(numpy(w) != v) for w, v in zip(stream.weights, before, strict=True))
