@@ -37,8 +37,8 @@ MAY_IMPORT = {
     "serving": "data inference training.runs",
     "cli": "*",
 }
-TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli"}
-KERAS_ONLY = {"layers", "losses", "backbones", "models"}  # `testing` takes the backend there is
+TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli", "testing"}
+KERAS_ONLY = {"layers", "losses", "backbones", "models"}
 KERAS_ONLY |= {"utils.numerics", "training.batch_norm", "training.optimizers", "flow.tvl1"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("
