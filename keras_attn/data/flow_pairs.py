@@ -202,13 +202,15 @@ def held_out(items) -> tuple[list, list]:
     return [item for i, item in enumerate(items) if i not in held], [items[i] for i in held]
 
 
-def batches(pairs, size: int, batch_size: int, *, seed=None, epoch: int = 0):
+def batches(pairs, size: int, batch_size: int, *, seed=None, epoch: int = 0, skip: int = 0):
     """Batches of `frames (B, size, size, 6)`, 0..255, and `flow (B, size, size, 2)` of one epoch.
 
     Without a `seed` the pairs come in their order, and from the middle of each part of a video.
+    `skip` batches are left out without being read.
     """
     count = len(pairs)
     order = np.arange(count) if seed is None else sampling.epoch_order(count, seed, epoch)
+    order = order[skip * batch_size :]
     seeds = sampling.example_seeds(count, seed or 0, epoch)
     read = pairs.reader()
     dataset = tf.data.Dataset.from_tensor_slices((order.astype("int32"), seeds[order]))

@@ -1,4 +1,4 @@
-"""How a recipe is changed and read back; unknown fields are errors."""
+"""Change a recipe, and read one back; unknown fields are errors."""
 
 import dataclasses
 import inspect
@@ -8,45 +8,57 @@ import typing
 from keras_attn.errors import UsageError
 from keras_attn.recipes.base import Clips, Pretraining, Recipe, alternatives
 
-_PARTS = {"clips": Clips, "pretraining": Pretraining}
+_GROUPS = {"clips": Clips, "pretraining": Pretraining}
 
 
-def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
-    """`override(recipe, {"clips.frames": "16"})` is `recipe` with that field changed.
+def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
+    """`override(recipe, {"clips.frames": 16})` is `recipe` with that field changed.
 
-    All changes are made together, so that their order is no matter. `model.NAME` changes a
-    constructor argument of the model. A recipe for frames that is to read flow gets its
-    `flow_changes` too, where `changes` says nothing else. Raises `UsageError` for a field that does
-    not exist, a value of another type, or values that do not go together.
+    A value may also be a text, as on a command line ("16", "none", "[4, 8]"), unless the field
+    holds text. All changes are made together, so that their order does not matter. A recipe for
+    frames that is to read flow gets its `flow_changes` too, where `changes` says nothing else.
+
+    Args:
+        recipe: The recipe to start from.
+        changes: Fields, as `epochs` or `clips.frames`, and their values. `model.NAME` is an
+            argument of the model's constructor.
+
+    Returns:
+        A new recipe.
+
+    Raises:
+        UsageError: For a field that does not exist, a value of another type, or values that do not
+            go together.
     """
     if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
         changes = recipe.flow_changes | changes
     values = dataclasses.asdict(recipe)
     kinds = typing.get_type_hints(Recipe)
-    known = {key: kinds[key] for key in kinds if key not in ("arguments", "flow_changes", *_PARTS)}
-    for part, made in _PARTS.items():
-        known |= {f"{part}.{key}": kind for key, kind in typing.get_type_hints(made).items()}
-    for path, text in changes.items():
+    known = {key: kinds[key] for key in kinds if key not in ("arguments", "flow_changes", *_GROUPS)}
+    for group, made in _GROUPS.items():
+        known |= {f"{group}.{key}": kind for key, kind in typing.get_type_hints(made).items()}
+    for path, value in changes.items():
         name, _, rest = path.partition(".")
         if name == "model" and rest:
-            values["arguments"] |= _argument(recipe, rest, text)
+            values["arguments"] |= _argument(recipe, rest, value)
         elif path not in known:
             raise UsageError(
                 f"a recipe has no field {path!r}; it has {', '.join(known)}, and model.ARGUMENT"
             )
         elif rest:
-            values[name][rest] = _parse(path, text, known[path])
+            values[name][rest] = _read(path, value, known[path])
         else:
-            values[name] = _parse(path, text, known[path])
+            values[name] = _read(path, value, known[path])
     return from_dict(values)
 
 
-def _argument(recipe, name, text):
+def _argument(recipe, name, value):
     default = _parameters(recipe, [name])[name].default
-    if default is None or text == "null":
-        value = _read_json(text)
-        return {name: None if text.lower() == "none" else value}
-    return {name: _parse(f"model.{name}", text, type(default))}
+    if default is not None and value not in (None, "null"):
+        return {name: _read(f"model.{name}", value, type(default))}
+    if isinstance(value, str):
+        value = None if value.lower() == "none" else _read_json(value)
+    return {name: value}
 
 
 def _parameters(recipe, names):
@@ -71,21 +83,21 @@ def check_model(recipe) -> None:
     _parameters(recipe, recipe.arguments)
 
 
-def _parse(path, text, kind):
-    """Read `text` as a value of type `kind`."""
+def _read(path, value, kind):
+    """`value` as one of type `kind`: as it is, or read from a text."""
     if typing.get_origin(kind) is typing.Literal:
-        return text  # the recipe checks it
-    kinds = alternatives(kind)
-    if type(None) in kinds and text.lower() in ("none", "null"):
-        return None
+        return value  # the recipe checks it
+    given, kinds = value, alternatives(kind)
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+        if type(None) in kinds:
+            return None
     kind = kinds[0]
-    if kind is str:
-        return text
-    value = _read_json(text)
+    if isinstance(value, str) and kind is not str:
+        value = _read_json(value)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise UsageError(f"{path} must be of type {kind.__name__}, got {text!r}")
+        raise UsageError(f"{path} must be of type {kind.__name__}, got {given!r}")
     return value
 
 
@@ -101,12 +113,12 @@ def _read_json(text):
 
 def from_dict(values: dict) -> Recipe:
     """The recipe that `dataclasses.asdict` wrote; `UsageError` for unknown or missing fields."""
-    parts = {name: _made(kind, values.get(name, {})) for name, kind in _PARTS.items()}
-    return _made(Recipe, {**values, **parts})
+    groups = {name: _made(kind, values.get(name, {})) for name, kind in _GROUPS.items()}
+    return _made(Recipe, {**values, **groups})
 
 
 def _made(kind, values):
-    unknown = sorted(set(values) - {part.name for part in dataclasses.fields(kind)})
+    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(kind)})
     if unknown:
         raise UsageError(f"{kind.__name__} has no field {', '.join(unknown)}")
     if kind is Recipe and "model" not in values:

@@ -3,14 +3,13 @@
 "truth", frames with their true flow, then "clips", the flow that was estimated for the training
 videos: both of Yang et al. 2020, section 3.2.1. In the run folder:
 
-    pretraining.csv       one row an epoch; row 0 of a stage is the network before it
-    attention.weights.h5  the contracting part, when the last stage is over
+    pretraining.csv       one row per epoch; row 0 of a stage is the network before it
+    pretraining.npz       the checkpoint, until the last stage is over
+    attention.weights.h5  the contracting part, from then on
 """
 
 import csv
 import hashlib
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +22,20 @@ from keras_attn.data.flow_pairs import ClipPairs, TruePairs
 from keras_attn.data.flow_records import read_flow_provenance
 from keras_attn.data.streams import flow_name
 from keras_attn.datasets import tables
-from keras_attn.errors import DataError, UserError
 from keras_attn.models import FlowPretraining
-from keras_attn.training.loop import Progress, write_history
-from keras_attn.utils.files import staging
+from keras_attn.training.build import compile_model, dtype_policy
+from keras_attn.training.loop import Outputs, StepLoop
+from keras_attn.utils.files import read_json, staging
 
 WEIGHTS = "attention.weights.h5"
 HISTORY = "pretraining.csv"
+CHECKPOINT = "pretraining.npz"
+_FACTS = "pretraining_data"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is learnt from, and what is held out of it; `name` is "truth" or "clips"."""
+    """The pairs that a stage learns from and those it holds out; `name` is "truth" or "clips"."""
 
     name: str
     epochs: int
@@ -42,16 +43,21 @@ class Stage:
     held: TruePairs | ClipPairs
 
 
+def finished(path) -> bool:
+    """Whether the pre-training of the run folder `path` is over, so that it needs no pairs."""
+    return any((Path(path) / name).exists() for name in (WEIGHTS, "checkpoint.npz"))
+
+
 def open_stages(recipe, source, path) -> tuple[Stage, ...]:
     """The stages of `recipe.pretraining`, their data found and checked.
 
-    None if none is wanted, or the file that they would make is in the run folder `path`. Of a
-    folder with true flow every fifth pair is held out, of the clips the validation subset or, where
-    there is none, every fifth group of videos (clips cut from one source video; a video without a
-    group is its own). Raises `DataError` for data that is missing or damaged.
+    None if none is wanted, or they are `finished` in the run folder `path`. Of a folder with true
+    flow every fifth pair is held out, of the clips the validation subset or, where there is none,
+    every fifth group of videos (clips cut from one source video; a video without a group is its
+    own). Raises `DataError` for data that are missing or damaged.
     """
     settings, stages = recipe.pretraining, []
-    if (Path(path) / WEIGHTS).exists():
+    if finished(path):
         return ()
     if settings.truth_epochs:
         halves = flow_pairs.held_out(flow_pairs.true_pairs(settings.truth))
@@ -79,12 +85,15 @@ def _held_out_groups(data, videos):
     )
 
 
-def facts(recipe, source) -> dict:
+def facts(recipe, source, path) -> dict:
     """What a run records of the pairs that `recipe.pretraining` learns from, to refuse others.
 
-    Raises `DataError` where there are none.
+    Those on record if it is `finished` in the run folder `path`. Raises `DataError` where there are
+    no pairs.
     """
-    settings, found = recipe.pretraining, {}
+    settings, found, record = recipe.pretraining, {}, Path(path) / "run.json"
+    if settings.wanted and finished(path) and record.exists():
+        return {key: value for key, value in read_json(record).items() if key == _FACTS}
     if settings.truth_epochs:
         pairs = flow_pairs.true_pairs(settings.truth)
         files = [Path(name) for pair in pairs for name in pair]
@@ -94,33 +103,34 @@ def facts(recipe, source) -> dict:
     if settings.clips_epochs:
         name = flow_name(recipe.flow_method, warped=False)
         found["flow"] = read_flow_provenance(source.data, name)
-    return {"pretraining_data": found} if found else {}
+    return {_FACTS: found} if found else {}
 
 
-def pretrain(recipe, stages, path, progress=None) -> Path:
+def pretrain(recipe, stages, path, progress=None, checkpoint_seconds: float = 60.0) -> Path:
     """Train `FlowPretraining` in `stages`; returns the file of the attention network in `path`.
 
-    A file that is there is kept; a pre-training that was stopped begins again. It is a function of
-    the recipe's seed. `endpoint_error` is in pixels of the stretched frames, on maps of a quarter
-    of their size; `val_still_error` is what the answer "no motion" would have of it. `progress` is
-    called as by `train`, rows having a `stage`. Raises `UserError` when the loss is not finite.
+    A file that is there is kept. A pre-training that was stopped in any way goes on from its
+    checkpoint to the same bits, those of the recipe's seed. `endpoint_error` is in pixels of the
+    stretched frames, on maps of a quarter of their size; `val_still_error` is that of the answer
+    "no motion". `progress` is called as by `train`, rows having a `stage`. Raises `UserError` when
+    the loss is not finite.
     """
-    target = Path(path) / WEIGHTS
-    if target.exists():
-        return target
-    progress = progress or (lambda event: None)
-    keras.utils.set_random_seed(recipe.seed)
-    size, rows = recipe.clips.size, []
-    model = FlowPretraining((size, size, 6), recipe.arguments["attention_network"])
-    optimizer = keras.optimizers.Adam(recipe.pretraining.learning_rate)
-    model.compile(optimizer, jit_compile=False)  # Keras has no XLA for deterministic ops
-    for stage in stages:
-        for row in _learn(model, stage, recipe, progress):
-            rows.append({"stage": stage.name, **row})
-            write_history(Path(path) / HISTORY, rows)
-            progress(rows[-1])
-    with staging(target) as beside:
-        model.save_attention_network(beside)
+    target, outputs = Path(path) / WEIGHTS, _outputs(path)
+    if not target.exists():
+        keras.utils.set_random_seed(recipe.seed)
+        size = recipe.clips.size
+        with dtype_policy(recipe):
+            model = FlowPretraining((size, size, 6), recipe.arguments["attention_network"])
+            compile_model(model, keras.optimizers.Adam(recipe.pretraining.learning_rate))
+        with StepLoop(model, outputs, checkpoint_seconds, progress) as loop:
+            names = [stage.name for stage in stages]
+            first = names.index(loop.state.stage) if loop.state.stage else 0
+            for stage in stages[first:]:
+                _learn(loop, stage, recipe)
+        loop.write_history()  # a kill may have come just before it
+        with staging(target) as temporary:
+            model.save_attention_network(temporary)
+    outputs.checkpoint.unlink(missing_ok=True)
     return target
 
 
@@ -146,68 +156,40 @@ def _value(key, text):
     return text if key == "stage" else int(text) if key == "epoch" else float(text)
 
 
-def _learn(model, stage, recipe, progress):
-    """Train one stage, and yield a row before the first epoch and after each."""
-    still = _read(_still_error, model, _batches(stage.held, recipe))
-    yield {"epoch": 0, "val_endpoint_error": _error(model, stage, recipe), "val_still_error": still}
-    for epoch in range(stage.epochs):
-        logs = _epoch(model, stage, recipe, epoch, progress)
-        yield {
-            "epoch": epoch + 1,
-            "endpoint_error": logs["endpoint_error"],
-            "val_endpoint_error": _error(model, stage, recipe),
-            "loss": logs["loss"],
-        }
+def _outputs(path):
+    return Outputs(
+        checkpoint=Path(path) / CHECKPOINT,
+        history=Path(path) / HISTORY,
+        rate="pretraining.learning_rate",
+        unreadable="a pair of frames or its flow could not be read: {error}. Make it again "
+        "(keras-attn prepare, keras-attn flow; or copy the true flow again) and go on with "
+        "`resume=True`; or leave it out, and start in another workdir.",
+    )
 
 
-def _epoch(model, stage, recipe, epoch, progress):
-    """One epoch; returns the means of its logs over the pairs."""
-    size = recipe.pretraining.batch_size
-    steps = -(-len(stage.learn) // size)
-    begun, waited, pairs, sums = time.perf_counter(), 0.0, 0, {}
-    iterator = iter(_batches(stage.learn, recipe, seed=recipe.seed, epoch=epoch))
-    for step in range(1, steps + 1):
-        asked = time.perf_counter()
-        frames, flow = _read(next, iterator)
-        waited += time.perf_counter() - asked
-        logs = model.train_on_batch(frames, flow, return_dict=True)
-        for name, value in logs.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * len(flow)
-        pairs += len(flow)
-        means = {name: total / pairs for name, total in sums.items()}
-        if not math.isfinite(means["loss"]):
-            raise UserError(
-                f"the loss of the pre-training became {means['loss']} in epoch {epoch + 1} of "
-                f"{stage.name}. Start again in another workdir with a lower "
-                "pretraining.learning_rate, or with precision=float32."
-            )
-        seconds = time.perf_counter() - begun
-        speed, wait = pairs / seconds, waited / seconds
-        progress(Progress(epoch + 1, stage.epochs, step, steps, means, speed, wait))
-    return means
+def _learn(loop, stage, recipe):
+    """Train one stage to its end, from where `loop` stands; a row before it and after each epoch.
+
+    `loop` stands before the stage, unless its state names it.
+    """
+    state, steps = loop.state, -(-len(stage.learn) // recipe.pretraining.batch_size)
+    if state.stage != stage.name:
+        state.stage, state.epoch = stage.name, 0
+        with loop.reading():
+            still = _still_error(loop.model, _batches(stage.held, recipe))
+        error = loop.evaluate(_batches(stage.held, recipe))["endpoint_error"]
+        names = {"stage": stage.name, "epoch": 0}
+        loop.record({**names, "val_endpoint_error": error, "val_still_error": still})
+    while state.epoch < stage.epochs:
+        order = {"seed": recipe.seed, "epoch": state.epoch, "skip": state.step}
+        logs, _ = loop.run_epoch(_batches(stage.learn, recipe, **order), steps, stage.epochs)
+        error = loop.evaluate(_batches(stage.held, recipe))["endpoint_error"]
+        names = {"stage": stage.name, "epoch": state.epoch + 1}
+        loop.end_epoch({**names, **logs, "val_endpoint_error": error})
 
 
 def _batches(pairs, recipe, **order):
     return flow_pairs.batches(pairs, recipe.clips.size, recipe.pretraining.batch_size, **order)
-
-
-def _read(read, *arguments):
-    """`read(*arguments)`; what cannot be read is a `DataError`."""
-    try:
-        return read(*arguments)
-    except tf.errors.OpError as error:
-        raise DataError(
-            f"a pair of frames or its flow could not be read: {error.message.splitlines()[0]}. "
-            "Make it again (keras-attn prepare, keras-attn flow; or copy the true flow anew), then "
-            "--resume; or leave it out, and start in another workdir."
-        ) from error
-
-
-def _error(model, stage, recipe):
-    def evaluate():
-        return model.evaluate(_batches(stage.held, recipe), verbose=0, return_dict=True)
-
-    return _read(evaluate)["endpoint_error"]
 
 
 def _still_error(model, batches):

@@ -56,7 +56,7 @@ class Run:
         return self.model.exists() and self.results.exists()
 
 
-def prepare(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
+def claim(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
     """The run to begin in `path`, or with `resume` the one to go on with; nothing is written yet.
 
     With `resume`, a folder without a run begins one: a run that was killed early left nothing.
@@ -71,14 +71,15 @@ def prepare(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
     if (path / "run.json").exists():
         if not resume:
             raise UserError(
-                f"{path}: already holds a run. Go on with it (--resume) or choose another workdir."
+                f"{path}: already holds a run. Go on with it (`resume=True`), or choose another "
+                "workdir."
             )
         run = open_run(path)
         _refuse_changes(path, run.facts, facts)
         return run
     if path.exists() and set(path.iterdir()) - leftovers(path):
         raise UserError(f"{path}: is not empty and holds no run; choose another workdir.")
-    return Run(path, facts | {"versions": versions()})
+    return Run(path, facts | {"versions": package_versions()})
 
 
 def begin(run: Run) -> None:
@@ -88,7 +89,7 @@ def begin(run: Run) -> None:
 
 
 def _refuse_changes(path, old, new):
-    old, new = flat(old), flat(new | {"versions": versions()})
+    old, new = flat(old), flat(new | {"versions": package_versions()})
     different = [
         f"{key}: was {_short(old, key)}, is {_short(new, key)}"
         for key in dict.fromkeys([*new, *old])
@@ -130,7 +131,7 @@ def open_runs(paths) -> list[Run]:
     return [open_run(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """The versions that a result depends on."""
     found = {name: importlib.import_module(name).__version__ for name in PACKAGES}
     return found | {"python": platform.python_version(), "machine": platform.machine()}

@@ -91,7 +91,7 @@ def benchmark(
             rows.append(step(bench))
             if progress:
                 progress(done, len(steps), rows[-1].what)
-    versions = ", ".join(f"{name} {version}" for name, version in runs.versions().items())
+    versions = ", ".join(f"{name} {version}" for name, version in runs.package_versions().items())
     result = Benchmark(
         f"{os.cpu_count()} cores ({platform.processor() or 'CPU'}), {versions}", tuple(rows)
     )

@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +14,7 @@ import pytest
 
 from keras_attn.recipes import Clips, Recipe
 
+WRITING = 0.3  # seconds to write the model, at least
 TIMINGS = {"clips_per_second", "data_wait"}
 
 # 12 training videos of 12 frames: windows at 0, 3, 6 and 8, so 48 clips in 6 batches of 8 or 10 of
@@ -27,6 +33,16 @@ SMALL = Recipe(
 )
 
 
+def train(data, workdir, progress, finish):
+    """Begin or resume `SMALL`, with a checkpoint after each step, for `killed_training`."""
+    from keras_attn.training import train
+
+    write = train._finish
+    train._finish = lambda *arguments: (finish(), write(*arguments))
+    options = {"resume": True, "checkpoint_seconds": 0, "progress": progress}
+    train.train(SMALL, data, workdir, **options)
+
+
 def no_step(event):
     raise AssertionError(f"the training began: {event}")
 
@@ -38,6 +54,34 @@ def refused(error, message, recipe, data, workdir, **options):
     with pytest.raises(error, match=message):
         train.train(recipe, data, workdir, progress=no_step, **options)
     assert not workdir.exists()
+
+
+def killed(module, data, workdir, kills, seed):
+    """The kills that hit, by the events that the killed process had told; see the script."""
+    here = pathlib.Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, here / "killed_training.py", module, data, workdir, str(kills), str(seed)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(here.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    count, *events = done.stdout.strip().split("|")
+    return int(count), events
+
+
+class Stopper:
+    """Interrupts the process at the n-th event, as Ctrl-C would, and counts the events."""
+
+    def __init__(self, at, number=signal.SIGINT):
+        self.left, self.number, self.events = at, number, []
+
+    def __call__(self, event):
+        self.events.append(event)
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
 
 
 def model_weights(run):

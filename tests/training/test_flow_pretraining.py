@@ -149,22 +149,22 @@ def test_the_weights_land_in_the_attention_network(learnt, truth, tmp_path):
         flow_pretraining.load_attention(model, recipe(truth), tmp_path)
 
 
-def test_what_was_stopped_begins_again_and_what_is_finished_is_kept(learnt, truth, tmp_path):
+def test_the_seed_decides_and_what_is_finished_is_kept(learnt, truth, tmp_path):
     def stop(event):
         raise KeyboardInterrupt
 
     other = dataclasses.replace(recipe(truth), seed=6)
     with pytest.raises(KeyboardInterrupt):
-        flow_pretraining.pretrain(other, learnt.stages, tmp_path, stop)
-    assert [path.name for path in tmp_path.iterdir()] == ["pretraining.csv"]
-    (row,) = flow_pretraining.read_rows(tmp_path)
+        flow_pretraining.pretrain(other, learnt.stages, tmp_path / "other", stop)
+    (row,) = flow_pretraining.read_rows(tmp_path / "other")
     rows = flow_pretraining.read_rows(learnt.folder)
-    assert row["val_endpoint_error"] != rows[0]["val_endpoint_error"]  # another seed
+    assert row["val_endpoint_error"] != rows[0]["val_endpoint_error"]
 
-    keras.utils.set_random_seed(99)  # what came before does not matter
+    keras.utils.set_random_seed(99)  # random numbers drawn before do not matter
     shorter = dataclasses.replace(learnt.stages[0], epochs=2)
     again = flow_pretraining.pretrain(recipe(truth), [shorter], tmp_path)
     assert flow_pretraining.read_rows(tmp_path) == rows[:3]
+    assert not (tmp_path / "pretraining.npz").exists()
 
     before = again.stat().st_mtime_ns
     assert flow_pretraining.open_stages(recipe("gone"), None, tmp_path) == ()
@@ -214,8 +214,8 @@ def test_flow_that_was_extracted_is_of_the_frames_beside_it(dis, tmp_path, monke
 
 
 def test_the_facts_tell_other_pairs_and_other_flow_apart(dis, tmp_path):
-    assert flow_pretraining.facts(RECIPE, None) == {}
-    facts = flow_pretraining.facts(*dis)
+    assert flow_pretraining.facts(RECIPE, None, tmp_path) == {}
+    facts = flow_pretraining.facts(*dis, tmp_path)
     provenance = read_json(dis[1].data / "flow" / "dis" / "provenance.json")
     assert facts == {"pretraining_data": {"flow": provenance}} and provenance["method"] == "dis"
     hashes = set()
@@ -223,7 +223,8 @@ def test_the_facts_tell_other_pairs_and_other_flow_apart(dis, tmp_path):
         folder = write_truth(tmp_path / f"{stem}{side}", np.random.default_rng(1), 2, height=side)
         for path in folder.iterdir():
             path.rename(folder / f"{stem}{path.name}")
-        facts = flow_pretraining.facts(recipe(folder, clips_epochs=0), None)["pretraining_data"]
+        wanted = recipe(folder, clips_epochs=0)
+        facts = flow_pretraining.facts(wanted, None, tmp_path)["pretraining_data"]
         assert facts.keys() == {"pairs", "pairs_sha256"} and facts["pairs"] == 2
         hashes.add(facts["pairs_sha256"])
     assert len(hashes) == 3
@@ -236,7 +237,7 @@ def test_what_cannot_be_read_or_learnt_is_said(tmp_path, monkeypatch):
     broken = folder / "00003_flow.flo"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-4])
-    with pytest.raises(DataError, match="could not be read: .*00003_flow.flo: .*--resume"):
+    with pytest.raises(DataError, match="could not be read: .*00003_flow.flo: .*`resume=True`"):
         flow_pretraining.pretrain(wanted, stages, tmp_path)
     broken.write_bytes(whole[:-4] + np.float32(np.nan).tobytes())
     with pytest.raises(DataError, match="00003_flow.flo: the flow of 1 of 4096 pixels is unknown"):

@@ -65,7 +65,26 @@ def test_the_network_of_a_run_is_the_one_that_learnt_flow(whole):
         np.testing.assert_allclose(value, start, atol=1e-6)
 
 
-def test_stops_in_the_pretraining_and_after_it_change_nothing(whole, recipe, tiny_data, tmp_path):
+@pytest.fixture
+def moved_truth(recipe):
+    """A function that gives the pairs other names, or their own again; they are put back."""
+    paths = sorted(pathlib.Path(recipe.pretraining.truth).iterdir())
+    others = [path.with_name(f"other{path.name}") for path in paths]
+
+    def move(there=True):
+        for path, other in zip(paths, others, strict=True):
+            if path.exists() == there:
+                path.rename(other) if there else other.rename(path)
+
+    yield move
+    move(there=False)
+
+
+def test_stops_in_the_pretraining_and_after_it_change_nothing(
+    whole, recipe, tiny_data, tmp_path, moved_truth
+):
+    """Before its first step, where other pairs are refused; after it these are not needed."""
+
     def stopped(name, resume):
         def stop(event):
             if name in (event if isinstance(event, dict) else event.logs):
@@ -77,26 +96,18 @@ def test_stops_in_the_pretraining_and_after_it_change_nothing(whole, recipe, tin
         return (folder / flow_pretraining.WEIGHTS).exists()
 
     assert not stopped("val_still_error", resume=False)
+    moved_truth()
+    with pytest.raises(UserError, match="pretraining_data.pairs_sha256: was .*same settings"):
+        train.train(recipe, tiny_data, tmp_path / "run", resume=True, progress=no_step)
+    moved_truth(there=False)
     assert stopped("accuracy", resume=True)
+    moved_truth()
     events = []
     run = train.train(recipe, tiny_data, tmp_path / "run", resume=True, progress=events.append)
     assert_same_run(whole, run)
     steps = [event.logs for event in events if not isinstance(event, dict)]
     assert steps and not any("endpoint_error" in logs for logs in steps)
-
-
-def test_other_pairs_under_the_same_path_are_refused(whole, recipe, tiny_data):
-    paths = sorted(pathlib.Path(recipe.pretraining.truth).iterdir())
-    others = [path.with_name(f"other{path.name}") for path in paths]
-    for path, other in zip(paths, others, strict=True):
-        path.rename(other)
-    try:
-        with pytest.raises(UserError, match="pretraining_data.pairs_sha256: was .*same settings"):
-            train.train(recipe, tiny_data, whole.path, resume=True, progress=no_step)
-    finally:
-        for path, other in zip(paths, others, strict=True):
-            other.rename(path)
-    assert train.train(recipe, tiny_data, whole.path, resume=True).finished()
+    assert not (run.path / "pretraining.npz").exists()
 
 
 def test_data_that_is_not_there_is_found_before_anything_is_written(recipe, tiny_data, tmp_path):

@@ -2,21 +2,26 @@
 
 import dataclasses
 import os
-import pathlib
 import signal
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pytest
-from small import SMALL, assert_same_run, checkpoint_content, history, model_weights
+from small import (
+    SMALL,
+    Stopper,
+    assert_same_run,
+    checkpoint_content,
+    history,
+    killed,
+    model_weights,
+)
 
 from keras_attn.errors import UserError
 from keras_attn.training import train
 from keras_attn.training.loop import Progress
 from keras_attn.training.runs import open_run
 
-HELPERS = pathlib.Path(__file__).parents[1] / "helpers"
 KILLS = 10
 
 
@@ -26,41 +31,14 @@ def whole(tiny_features, tmp_path_factory):
     return train.train(SMALL, tiny_features, tmp_path_factory.mktemp("whole") / "run")
 
 
-def kill_while_training(data, workdir, kills, seed):
-    """The kills that hit, by the events that the killed process had told."""
-    done = subprocess.run(
-        [sys.executable, HELPERS / "killed_training.py", data, workdir, str(kills), str(seed)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(HELPERS.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    count, *events = done.stdout.strip().split("|")
-    return int(count), events
-
-
 @pytest.mark.slow
 def test_ten_kills_change_no_bit(whole, tiny_features, tmp_path):
-    count, events = kill_while_training(tiny_features, tmp_path / "killed", KILLS, seed=1)
+    count, events = killed("small", tiny_features, tmp_path / "killed", KILLS, seed=1)
     assert count >= KILLS - 1, events  # a very fast machine may finish before the last one
     assert_same_run(open_run(tmp_path / "killed"), whole)
     assert len(history(whole)) == SMALL.epochs
     left = [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
     assert left == []
-
-
-class Stopper:
-    """Interrupts the process at the n-th event, as Ctrl-C would, and counts the events."""
-
-    def __init__(self, at, number=signal.SIGINT):
-        self.left, self.number, self.events = at, number, []
-
-    def __call__(self, event):
-        self.events.append(event)
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
 
 
 def stop_and_resume(recipe, data, workdir, *moments):
@@ -86,16 +64,27 @@ def test_an_interrupt_keeps_the_step_it_fell_into(tiny_features, tmp_path):
 
 
 def test_a_second_interrupt_acts_at_once(tiny_features, tmp_path):
+    """The second is sent when the first was seen: two that are pending at once become one."""
+    before = signal.getsignal(signal.SIGINT)
+
     def twice(event):
         os.kill(os.getpid(), signal.SIGINT)
+        wait(lambda: signal.getsignal(signal.SIGINT) is before)
         os.kill(os.getpid(), signal.SIGINT)
-        raise AssertionError("the second one must not return")
+        wait(lambda: False)
 
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train.train(SMALL, tiny_features, tmp_path / "run", progress=twice)
     assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
+def wait(condition, seconds=30):
+    """Wait until a condition holds: another thread may take a signal, and the main one later."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the signal was not seen"
+        time.sleep(0.001)
 
 
 def test_sigterm_saves_and_goes_on_to_who_handles_it(tiny_features, tmp_path):

@@ -13,13 +13,13 @@ FACTS = {"classes": ["a", "b"], "fold": None, "input": {"shape": [2, 3], "size":
 
 
 def begun(path, recipe=SMALL, facts=FACTS):
-    run = runs.prepare(path, recipe, facts, resume=False)
+    run = runs.claim(path, recipe, facts, resume=False)
     runs.begin(run)
     return run
 
 
 def test_a_run_is_recorded_and_read_back(tmp_path):
-    prepared = runs.prepare(tmp_path / "run", SMALL, FACTS, resume=False)
+    prepared = runs.claim(tmp_path / "run", SMALL, FACTS, resume=False)
     assert not (tmp_path / "run").exists()
     runs.begin(prepared)
     run = runs.open_run(tmp_path / "run")
@@ -30,26 +30,26 @@ def test_a_run_is_recorded_and_read_back(tmp_path):
 
 def test_an_occupied_folder_is_refused(tmp_path):
     begun(tmp_path / "run")
-    with pytest.raises(UserError, match=r"run: already holds a run.*--resume"):
-        runs.prepare(tmp_path / "run", SMALL, FACTS, resume=False)
+    with pytest.raises(UserError, match=r"run: already holds a run.*`resume=True`"):
+        runs.claim(tmp_path / "run", SMALL, FACTS, resume=False)
     (tmp_path / "file").write_text("x")
     for resume in (True, False):
         with pytest.raises(UserError, match="is not empty and holds no run"):
-            runs.prepare(tmp_path, SMALL, FACTS, resume=resume)
+            runs.claim(tmp_path, SMALL, FACTS, resume=resume)
         with pytest.raises(UserError, match="is a file"):
-            runs.prepare(tmp_path / "file", SMALL, FACTS, resume=resume)
+            runs.claim(tmp_path / "file", SMALL, FACTS, resume=resume)
 
 
 def test_resume_goes_on_or_begins(tmp_path):
     run = begun(tmp_path / "run")
     before = (tmp_path / "run" / "run.json").read_bytes()
-    again = runs.prepare(tmp_path / "run", SMALL, FACTS, resume=True)
+    again = runs.claim(tmp_path / "run", SMALL, FACTS, resume=True)
     runs.begin(again)
     assert again == run and (tmp_path / "run" / "run.json").read_bytes() == before
     # A run that was killed before it wrote anything, or while it wrote its first file.
     (tmp_path / "early").mkdir()
     (tmp_path / "early" / ".0123abcd-run.json").write_text("{")
-    assert runs.prepare(tmp_path / "early", SMALL, FACTS, resume=True).recipe == SMALL
+    assert runs.claim(tmp_path / "early", SMALL, FACTS, resume=True).recipe == SMALL
     # The lock decides who may remove it: another process may be writing that file now.
     assert [p.name for p in (tmp_path / "early").iterdir()] == [".0123abcd-run.json"]
 
@@ -74,7 +74,7 @@ def test_other_settings_are_refused_by_name(tmp_path, message):
     recipe, facts = DIFFERENCES[message]
     begun(tmp_path / "run")
     with pytest.raises(UserError) as caught:
-        runs.prepare(tmp_path / "run", recipe, facts, resume=True)
+        runs.claim(tmp_path / "run", recipe, facts, resume=True)
     assert f"{tmp_path / 'run'}: cannot resume" in str(caught.value)
     assert f"otherwise. {message}. " in str(caught.value)
 
@@ -82,7 +82,7 @@ def test_other_settings_are_refused_by_name(tmp_path, message):
 def test_tuples_are_lists(tmp_path):
     begun(tmp_path / "run")
     same = FACTS | {"input": {"shape": (2, 3), "size": 32}}
-    assert runs.prepare(tmp_path / "run", SMALL, same, resume=True).recipe == SMALL
+    assert runs.claim(tmp_path / "run", SMALL, same, resume=True).recipe == SMALL
 
 
 def test_other_versions_do_not_resume(tmp_path):
@@ -92,7 +92,7 @@ def test_other_versions_do_not_resume(tmp_path):
     facts["versions"]["keras"] = "0"
     path.write_text(json.dumps(facts))
     with pytest.raises(UserError, match="versions.keras: was '0', is"):
-        runs.prepare(tmp_path / "run", SMALL, FACTS, resume=True)
+        runs.claim(tmp_path / "run", SMALL, FACTS, resume=True)
 
 
 def test_what_is_no_run(tmp_path):

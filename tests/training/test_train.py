@@ -28,7 +28,7 @@ from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.models import swap_input
 from keras_attn.recipes import Clips
-from keras_attn.training import train
+from keras_attn.training import build, train
 from keras_attn.utils.files import locked
 
 VIDEO = dataclasses.replace(SMALL, cached=False)
@@ -224,7 +224,7 @@ def test_a_frozen_backbone_stays_as_it_is(tiny_data, tmp_path, train_backbone):
         accumulate=1,
         epochs=1,
     )
-    untrained = train._build(*_opened(recipe, tiny_data))
+    untrained = build.build_model(*_opened(recipe, tiny_data))
     before = untrained.get_layer("backbone").get_weights()
     run = train.train(recipe, tiny_data, tmp_path / "run")
     model = keras.models.load_model(run.model, compile=False)
@@ -234,7 +234,7 @@ def test_a_frozen_backbone_stays_as_it_is(tiny_data, tmp_path, train_backbone):
 
 
 def _opened(recipe, data):
-    train._fix_randomness(recipe.seed)
+    build.fix_randomness(recipe.seed)
     return recipe, open_source(data, recipe)
 
 
@@ -256,16 +256,16 @@ def test_accumulation_is_one_large_batch(tiny_features, tmp_path):
 
 
 def test_best_keeps_the_first_of_the_best_epochs(tiny_features, tmp_path, monkeypatch):
-    from keras_attn.training.loop import TrainingLoop
+    from keras_attn.training.loop import StepLoop
 
     accuracies = iter([0.3, 0.6, 0.6, 0.1])
     seen = []
 
-    def validate(self):
+    def validate(self, batches):
         seen.append([np.array(w) for w in self.model.trainable_weights])
         return {"accuracy": next(accuracies)}
 
-    monkeypatch.setattr(TrainingLoop, "_validate", validate)
+    monkeypatch.setattr(StepLoop, "evaluate", validate)
     recipe = recipe_with(select="best", epochs=4, accumulate=1)
     run = train.train(recipe, tiny_features, tmp_path / "run")
     saved = list(model_weights(run).values())

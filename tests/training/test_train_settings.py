@@ -10,12 +10,12 @@ from small import SMALL, refused
 from keras_attn.data.source import open_source
 from keras_attn.errors import UsageError
 from keras_attn.recipes import RECIPES, Clips, override
-from keras_attn.training import train
+from keras_attn.training import build
 
 
 def built(recipe, data):
-    train._fix_randomness(recipe.seed)
-    return train._build(recipe, open_source(data, recipe))
+    build.fix_randomness(recipe.seed)
+    return build.build_model(recipe, open_source(data, recipe))
 
 
 def tiny(name, **changes):

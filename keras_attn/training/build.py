@@ -1,0 +1,172 @@
+"""From a recipe and its data to a compiled model, each mistake told in the recipe's own terms."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from keras_attn.backbones import BACKBONES
+from keras_attn.errors import DataError, UsageError
+from keras_attn.models import MODELS
+from keras_attn.recipes import RECIPES, Recipe, check_model, override
+from keras_attn.training.batch_norm import set_batch_norm
+from keras_attn.training.optimizers import make_optimizer
+
+
+def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> Recipe:
+    """The recipe of that name, or the recipe itself, with `changes`; `UsageError` if it cannot be.
+
+    The model, its arguments and, where features are cached, the backbone are known to exist.
+    """
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise UsageError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe]
+    recipe = override(recipe, changes or {})
+    check_model(recipe)
+    try:
+        if recipe.endpoint and recipe.cached and not BACKBONES[recipe.backbone].per_frame:
+            raise UsageError(
+                f"backbone={recipe.backbone} sees the frames of a clip together, so that none of "
+                "its features can be cached; use cached=false"
+            )
+    except ValueError as error:
+        raise UsageError(f"the recipe's arguments {recipe.arguments}: {error}") from error
+    return recipe
+
+
+def fix_randomness(seed: int) -> None:
+    """Set the seeds of this process and make TensorFlow's ops deterministic; both stay so."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def check_subsets(recipe: Recipe, source) -> None:
+    """`UserError` unless the subsets of `source` can train all classes, as `recipe` asks."""
+    if not source.subsets.get("train"):
+        raise DataError(f"{source.data}: no training videos; make a split: keras-attn split")
+    if recipe.select == "best" and not source.subsets.get("validation"):
+        raise UsageError(
+            "select=best needs a validation subset, and the split has none; "
+            "use select=last or split with a validation share"
+        )
+    seen = {video.label for video in source.subsets["train"]}
+    unseen = [name for label, name in enumerate(source.classes) if label not in seen]
+    if unseen:
+        raise DataError(
+            f"{source.data}: {len(unseen)} of {len(source.classes)} classes have no training "
+            f"video: {', '.join(unseen[:5])}. Split again (keras-attn split), or scan without them"
+        )
+    batches = _steps(recipe, source) * recipe.epochs
+    if batches < recipe.accumulate:
+        raise UsageError(
+            f"accumulate={recipe.accumulate} batches make one update, but {recipe.epochs} epochs "
+            f"have only {batches} batches: nothing would be learned; lower accumulate or batch_size"
+        )
+
+
+@contextlib.contextmanager
+def dtype_policy(recipe: Recipe):
+    """Inside `with`, models are built under the dtype policy of the recipe's `precision`."""
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    automatic = "mixed_float16" if on_gpu else "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(automatic if recipe.precision == "auto" else recipe.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def build_model(recipe: Recipe, source) -> keras.Model:
+    """The compiled model of a recipe, its optimizer built; `UsageError` where it cannot be."""
+    with dtype_policy(recipe):
+        model = _model(recipe, source)
+        for part in model.backbone_parts:
+            part.trainable = recipe.train_backbone
+        if recipe.train_backbone:
+            _set_batch_norm(model.backbone_parts, recipe.batch_norm)
+        try:
+            optimizer = _optimizer(recipe, _steps(recipe, source))
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            compile_model(model, optimizer, loss=loss, metrics=["accuracy"])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return model
+
+
+def compile_model(model: keras.Model, optimizer, **options) -> None:
+    """Compile without XLA, and make all variables that a checkpoint holds.
+
+    Keras has no XLA for a model whose ops must be deterministic.
+    """
+    model.compile(optimizer, jit_compile=False, **options)
+    # The one that `compile` made of it: for float16 it scales the loss and has more to save.
+    model.optimizer.build(model.trainable_variables)
+
+
+def _steps(recipe, source):
+    return -(-len(source.clips("train")) // recipe.batch_size)
+
+
+def _set_batch_norm(parts, policy):
+    try:
+        set_batch_norm(parts, policy)
+    except ValueError as error:
+        raise UsageError(f"batch_norm={policy}: {error}") from error
+
+
+def _optimizer(recipe, steps):
+    return make_optimizer(
+        recipe.optimizer,
+        _schedule(recipe, steps),
+        weight_decay=recipe.weight_decay,
+        multipliers=recipe.multipliers,
+        clip_norm=recipe.clip_norm,
+        accumulate=recipe.accumulate,
+    )
+
+
+def _schedule(recipe, steps):
+    """The learning rate, which falls to a tenth after each of `decay_epochs` of `steps` batches."""
+    if not recipe.decay_epochs:
+        return recipe.learning_rate
+    batches = [epoch * steps - 1 for epoch in recipe.decay_epochs]  # the last with the old rate
+    rates = [recipe.learning_rate * 0.1**i for i in range(len(batches) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(batches, rates)
+
+
+def _model(recipe, source):
+    clips, kind = recipe.clips, MODELS[recipe.model]
+    shape = source.feature_shape or (clips.size, clips.size, recipe.stream.channels)
+    shape = (clips.frames, *shape)
+    try:
+        model = kind(
+            len(source.classes),
+            input_shape=shape,
+            backbone_weights=recipe.backbone_weights,
+            **kind.input_arguments(recipe.backbone, recipe.cached),
+            **recipe.arguments,
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"the model {recipe.model} cannot be built with input_shape={shape} and "
+            f"{recipe.arguments}: {error}"
+        ) from error
+    _check_clips(recipe, model)
+    return model
+
+
+def _check_clips(recipe, model):
+    """`UsageError` unless the clips are what the model and its backbone can see."""
+    clips = recipe.clips
+    try:
+        model.check_frames(clips.inference_frames)
+    except ValueError as error:
+        raise UsageError(f"clips.test_frames={clips.inference_frames}: {error}") from error
+    if recipe.input == "rgb" and clips.snippet > 1 and model.image_network.input.shape[-1] != 3:
+        raise UsageError(
+            f"clips.snippet={clips.snippet}: {recipe.backbone} would take the frames that lie side "
+            "by side for optical flow; use clips.snippet=1, or sta_cnn with an attention_network "
+            "of its own, which looks at both while the backbone sees the first"
+        )
