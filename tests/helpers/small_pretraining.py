@@ -36,9 +36,6 @@ class OneConvolution(keras.Model):
             np.savez(file, *self.get_weights())
 
 
-flow_pretraining.FlowPretraining = OneConvolution
-
-
 def recipe(**changes):
     settings = {"learning_rate": 1e-2, "batch_size": 2, **changes}
     return Recipe(
@@ -72,6 +69,7 @@ def train(data, workdir, progress, finish):
     """For `killed_training`."""
     from pathlib import Path
 
+    flow_pretraining.FlowPretraining = OneConvolution
     save = OneConvolution.save_attention_network
     OneConvolution.save_attention_network = lambda *arguments: (finish(), save(*arguments))
     pretrain(data, Path(workdir), progress)
