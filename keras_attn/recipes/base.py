@@ -9,13 +9,13 @@ from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.errors import UsageError
 
 
-def _at_least(name, value, least):
-    if value < least:
-        raise UsageError(f"{name} must be at least {least}, got {value}")
+def _at_least(name, value, minimum):
+    if value < minimum:
+        raise UsageError(f"{name} must be at least {minimum}, got {value}")
 
 
 def _check_kinds(values, prefix=""):
-    """`UsageError` unless each field of a dataclass holds what its annotation says."""
+    """`UsageError` unless each field of a dataclass is of the type of its annotation."""
     for name, kind in typing.get_type_hints(type(values)).items():
         value = getattr(values, name)
         if typing.get_origin(kind) is typing.Literal:
@@ -38,12 +38,21 @@ def alternatives(kind) -> tuple:
 
 @dataclass(frozen=True)
 class Clips:
-    """What one example is, of frames stretched to `size` x `size` pixels.
+    """The clips that a model is trained on.
 
-    `sampling="windows"`: `frames` frames, `step` apart; one clip every `stride` frames.
-    `sampling="segments"`: one clip a video, a frame from each of `frames` equal parts, and of
-    `test_frames` parts (None: as many) once the model is trained. In the place of a frame stands a
-    snippet of `snippet` consecutive ones, or of planes of optical flow, where a recipe reads these.
+    Args:
+        sampling: "windows" takes clips of consecutive frames from each video, "segments" one clip
+            per video, with a frame from each of `frames` equal segments.
+        frames: Frames per clip.
+        stride: Frames from the start of one window to the next.
+        step: Frames from one frame of a window to the next.
+        snippet: Number of consecutive frames, or planes of optical flow where a recipe reads these,
+            that take the place of one frame.
+        test_frames: Segments per video once the model is trained; None for `frames`.
+        size: Height and width in pixels, to which frames are stretched.
+
+    Raises:
+        UsageError: For values that are out of range or do not go together.
     """
 
     sampling: typing.Literal["windows", "segments"] = "windows"
@@ -76,17 +85,26 @@ class Clips:
 
     @property
     def inference_frames(self) -> int:
-        """Frames of a clip once the model is trained."""
+        """Frames per clip once the model is trained."""
         return self.frames if self.test_frames is None else self.test_frames
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What the attention network of `sta_cnn` learns first, optical flow, in two stages.
+    """The pre-training of the attention network of `sta_cnn` on optical flow, in two stages.
 
-    `truth` is a folder of frames with their true flow, as FlyingChairs has them, seen
-    `truth_epochs` times; then come `clips_epochs` on the flow that `keras-attn flow` estimated for
-    the videos of the training subset. Yang et al. name no settings: these are FlowNet's.
+    Yang et al. state no settings: these are FlowNet's.
+
+    Args:
+        truth: Folder of frames with their true flow, in the format of FlyingChairs.
+        truth_epochs: Epochs of the first stage, on `truth`.
+        clips_epochs: Epochs of the second stage, on the flow that `keras-attn flow` estimated for
+            the videos of the training subset.
+        learning_rate: Learning rate of Adam.
+        batch_size: Pairs of frames per step.
+
+    Raises:
+        UsageError: For values that are out of range or do not go together.
     """
 
     truth: str | None = None
@@ -117,23 +135,45 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run.
+    """All settings of a training run.
 
-    `model` is a key of `keras_attn.models.MODELS`, `arguments` go to its constructor. `input` is
-    what it looks at: frames, planes of optical flow, those of flow without the motion of the camera
-    (`keras-attn flow`, by `flow_method`), or a frame and the flow after it side by side.
-    `flow_changes`, fields and values as `override` takes them, hold for flow alone.
+    Args:
+        model: Key of `keras_attn.models.MODELS`.
+        arguments: Arguments of the model's constructor.
+        input: Frames ("rgb"), planes of optical flow, those of flow without the motion of the
+            camera ("warped_flow"), or a frame and the flow after it side by side ("rgb_and_flow").
+        flow_method: Method by which `keras-attn flow` estimated the flow.
+        flow_changes: Fields and values, as `override` takes them, that apply if `input` is changed
+            from frames to flow.
+        cached: Read the features that `keras-attn features` computed with `backbone`; else run the
+            backbone.
+        backbone: Key of `keras_attn.backbones.BACKBONES`.
+        backbone_weights: "imagenet", a file, or None for random weights. Cached features have the
+            weights with which they were computed.
+        train_backbone: Let the backbone learn.
+        batch_norm: Batch normalizations that learn in a backbone that learns: all ("train"), the
+            first of each stream ("partial"), or none ("frozen").
+        clips: Clips that the model is trained on.
+        flip: Mirror half of the training clips.
+        random_crop: Crop training clips at random.
+        batch_size: Clips per step.
+        accumulate: Steps per update of the weights.
+        epochs: Number of epochs.
+        optimizer: Key of `keras_attn.training.optimizers.OPTIMIZERS`.
+        learning_rate: Learning rate of the first epochs.
+        decay_epochs: Epochs after which the learning rate falls to a tenth.
+        weight_decay: Coupled weight decay.
+        multipliers: Factors of learning rate and weight decay per group of weights; see
+            `CoupledWeightDecay`.
+        clip_norm: Maximum l2 norm of the gradients.
+        pretraining: Pre-training on optical flow.
+        select: Keep the weights of the "last" epoch, or of the one with the "best" validation
+            accuracy.
+        precision: Dtype policy; "auto" is mixed_float16 on a GPU and float32 elsewhere.
+        seed: Seed of all random numbers.
 
-    If `cached`, the run reads what `keras-attn features` wrote of `backbone`. Otherwise it runs the
-    backbone, which starts from `backbone_weights` and learns only if `train_backbone` is set;
-    cached features have the weights they were made with. `batch_norm` says which batch
-    normalisations of a backbone that learns do so too (`batch_norm.set_batch_norm`).
-
-    `batch_size` clips are computed at once and `accumulate` such batches make one update.
-    `decay_epochs` are the epochs after which the learning rate falls to a tenth; `weight_decay`,
-    `multipliers` and `clip_norm` are those of `optimizers.make_optimizer`.
-    `select` decides which epoch's weights are kept: the `"last"`, or the one with the `"best"`
-    validation accuracy. `precision="auto"` is mixed_float16 on a GPU and float32 elsewhere.
+    Raises:
+        UsageError: For values that are out of range or do not go together.
     """
 
     model: str
@@ -219,7 +259,7 @@ class Recipe:
 
     @property
     def stream(self) -> Stream:
-        """What the model sees at each position of a video."""
+        """The input of the model at each position of a video."""
         return Stream(self.input, self.flow_method, self.clips.snippet)
 
     @property

@@ -16,7 +16,7 @@ PAPER = Recipe(
     arguments={
         "units": 512,  # section 4.2
         "attention": "structured",
-        "block": 2,  # section 4.2: N = 4 blocks a side of an 8 x 8 map, L = 2
+        "block": 2,  # section 4.2: N = 4 blocks per side of an 8 x 8 map, L = 2
         "penalty": 1e-4,  # lambda, section 4.2
         "logit_tanh": True,  # eq. (7) as printed
         "dropout": 0.5,  # section 4.2

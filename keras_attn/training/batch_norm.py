@@ -1,4 +1,4 @@
-"""Which batch normalisations of a pretrained network go on learning."""
+"""Which batch normalizations of a pretrained network continue to learn."""
 
 from keras import layers
 
@@ -6,20 +6,23 @@ POLICIES = ("train", "partial", "frozen")
 
 
 def set_batch_norm(parts, policy: str) -> None:
-    """Let all batch normalisations of a network learn, only the first of each stream, or none.
+    """Let all batch normalizations of a network learn, only the first of each stream, or none.
 
-    `parts` are the models it consists of, from its input to its output.
-
-    `"partial"` is the policy of temporal segment networks (Wang et al. 2016): the first one alone
+    `"partial"` is the policy of temporal segment networks (Wang et al. 2016): only the first one
     sees another kind of input than the network was pretrained on, so it learns and the others are
-    frozen. Where one backbone has two streams, RGB and flow, each has such a first one. A frozen
-    one uses its moving statistics in training too and leaves them as they are, and its scale and
-    offset with them.
+    frozen. A backbone with two streams, RGB and flow, has one such first layer in each. A frozen
+    one uses its moving statistics in training too, and changes neither them nor its scale and
+    offset.
 
-    Call it before `compile`. It is undone by setting `trainable` of the parts, which Keras passes
+    Call this before `compile`. Setting `trainable` of the parts undoes it, because Keras passes it
     on to every layer.
 
-    Raises `ValueError` for an unknown policy, or if there is nothing to freeze.
+    Args:
+        parts: The models that the network consists of, from its input to its output.
+        policy: "train", "partial" or "frozen".
+
+    Raises:
+        ValueError: For an unknown policy, or if there is nothing to freeze.
     """
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
@@ -27,7 +30,7 @@ def set_batch_norm(parts, policy: str) -> None:
     if policy != "train" and not norms:
         raise ValueError(
             f"policy must be train for {', '.join(part.name for part in parts)}, which has no "
-            f"batch normalisation, got {policy!r}"
+            f"batch normalization, got {policy!r}"
         )
     seen = set()
     for norm, of_flow in norms:
@@ -37,8 +40,8 @@ def set_batch_norm(parts, policy: str) -> None:
 
 
 def _batch_norms(layer, of_flow=False):
-    """Those of a layer or model and of what it holds, from its input to its output; each with
-    whether it is in the part of a backbone of two streams that sees flow."""
+    """Yield the batch normalizations in a layer or model, from its input to its output, each with
+    whether it belongs to the flow stream of a two-stream backbone."""
     of_flow = of_flow or layer.name == "flow" or layer.name.startswith("flow_")
     if isinstance(layer, layers.BatchNormalization):
         yield layer, of_flow

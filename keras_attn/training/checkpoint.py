@@ -1,9 +1,9 @@
 """The whole state of a training run in one file that is whole or absent.
 
-Weights, seeds of random layers, optimiser slots, history, best epoch and the position in the data
-travel together, so that a run that was killed at any moment goes on to the
-same bits. One rename publishes them; `keras.callbacks.BackupAndRestore` overwrites in place and
-forgets all but weights, optimiser and epoch.
+Weights, seeds of random layers, optimizer slots, history, best epoch and the position in the data
+are saved together, so that a run that was killed at any moment goes on to the same bits. One rename
+publishes them; `keras.callbacks.BackupAndRestore` overwrites in place and saves only the weights,
+the optimizer and the epoch.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ DIGEST = 32  # bytes of SHA-256 at the end of the file, over all that is before 
 
 
 def training_variables(model) -> list:
-    """Everything of a compiled model that changes in a step, in a fixed order.
+    """All variables of a compiled model that change in a step, in a fixed order.
 
     Variables of frozen layers are left out: they never change, and a backbone's would make each
     checkpoint tens of megabytes larger.
@@ -38,11 +38,11 @@ def save(path, model, state: dict) -> None:
     variables = training_variables(model)
     header = {"format": FORMAT, "variables": _described(variables), "state": state}
     arrays = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-    with staging(path) as beside:
-        with open(beside, "wb") as file:
+    with staging(path) as temporary:
+        with open(temporary, "wb") as file:
             np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
-        digest = sha256(beside)
-        with open(beside, "ab") as file:  # a ZIP file may have a tail
+        digest = sha256(temporary)
+        with open(temporary, "ab") as file:  # a ZIP file may have a tail
             file.write(bytes.fromhex(digest))
 
 
@@ -55,8 +55,8 @@ def load(path, model) -> dict:
     content = Path(path).read_bytes()
     if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
         raise UserError(
-            f"{path}: the checkpoint is damaged (its SHA-256 does not fit its content). "
-            "Remove it to start the run again from its first step, or put back a copy."
+            f"{path}: the checkpoint is damaged (its SHA-256 does not match its content). "
+            "Restore a copy, or remove it to start again from the first step."
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         header = json.loads(archive["header"].tobytes())

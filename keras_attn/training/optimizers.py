@@ -1,9 +1,9 @@
-"""The papers' optimizers: coupled weight decay, and a learning rate of its own for each layer.
+"""The papers' optimizers: coupled weight decay, and one learning rate per group of weights.
 
-The `weight_decay` of Keras shrinks the weights beside the update, as AdamW does. Caffe and the
-optimizers of PyTorch, which the papers trained with, add it to the gradient, so that momentum and
-adaptive step sizes see it too. `keras.optimizers.MultiOptimizer` has a learning rate for each group
-of weights, but clips the gradients of each group by themselves, and has none to read or to set.
+The `weight_decay` of Keras is decoupled from the update, as in AdamW. Caffe and the optimizers of
+PyTorch, which the papers trained with, add it to the gradient, so that momentum and adaptive step
+sizes see it too. `keras.optimizers.MultiOptimizer` has one learning rate per group of weights, but
+clips the gradients of each group separately, and has no learning rate to read or to set.
 """
 
 import math
@@ -13,17 +13,21 @@ import keras
 
 
 class CoupledWeightDecay:
-    """What the optimizers of this module add to those of Keras.
+    """Mixin that adds coupled weight decay and factors per variable to an optimizer of Keras.
 
-    `weight_decay` times each weight is added to its gradient, after clipping. `multipliers` maps
-    regular expressions to two factors, one for the learning rate and one for the weight decay, of
-    the variables whose path the expression is found in. The first that is found counts; where none
-    is, both are 1. The groups of temporal segment networks (Wang et al. 2016), for optical flow:
+    The groups of temporal segment networks (Wang et al. 2016), for optical flow:
 
         {"^conv1/kernel": (5, 1), "^conv1/bias": (10, 0), "bias$": (2, 0), "(gamma|beta)$": (1, 0)}
 
-    Raises `ValueError` for a `weight_decay` or a factor below zero, for what is no expression, and,
-    when it is built, for an expression that is found in no variable's path.
+    Args:
+        weight_decay: This times each weight is added to its gradient, after clipping.
+        multipliers: Maps regular expressions to two factors, one for the learning rate and one for
+            the weight decay of the variables whose path matches. The first match counts; without
+            one, both factors are 1.
+
+    Raises:
+        ValueError: For a `weight_decay` or a factor below zero, an invalid expression and, when the
+            optimizer is built, an expression that matches no variable's path.
     """
 
     def __init__(self, *args, weight_decay=0.0, multipliers=None, **kwargs):
@@ -113,14 +117,19 @@ def make_optimizer(
     clip_norm: float | None = None,
     accumulate: int = 1,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of that name in `OPTIMIZERS`.
+    """Make the optimizer of that name in `OPTIMIZERS`.
 
-    `learning_rate` is a number, or a schedule of Keras, which counts batches. `accumulate` batches
-    make one update, with the mean of their gradients; `clip_norm` bounds the l2 norm of all these
-    together. `weight_decay` and `multipliers` are those of `CoupledWeightDecay`.
+    Args:
+        name: Key of `OPTIMIZERS`.
+        learning_rate: A number, or a schedule of Keras, which counts batches.
+        weight_decay: As in `CoupledWeightDecay`.
+        multipliers: As in `CoupledWeightDecay`.
+        clip_norm: Maximum l2 norm of all gradients together.
+        accumulate: Number of batches that make one update, with the mean of their gradients.
 
-    Raises `ValueError` for an unknown name, `accumulate < 1`, a learning rate or `clip_norm` not
-    above zero, and as `CoupledWeightDecay` does.
+    Raises:
+        ValueError: For an unknown name, `accumulate < 1`, a learning rate or `clip_norm` not above
+            zero, and as `CoupledWeightDecay` does.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"name must be one of {', '.join(OPTIMIZERS)}, got {name!r}")

@@ -1,4 +1,4 @@
-"""A run folder: what lies where, and how it is started, resumed and read."""
+"""The run folder: its files, and how a run is started, resumed and read."""
 
 import dataclasses
 import importlib
@@ -57,11 +57,11 @@ class Run:
 
 
 def claim(path, recipe: Recipe, facts: dict, resume: bool) -> Run:
-    """The run to begin in `path`, or with `resume` the one to go on with; nothing is written yet.
+    """The run to begin in `path`, or with `resume` the one to continue; nothing is written yet.
 
     With `resume`, a folder without a run begins one: a run that was killed early left nothing.
-    Raises `UserError` when the folder holds a run and `resume` is not set, holds anything else, or
-    when the run was started with other settings or data (each difference is named).
+    Raises `UserError` if the folder holds a run and `resume` is not set, if it holds anything else,
+    or if the run was started with other settings or data (the message names each difference).
     """
     path = Path(path)
     # As JSON has it, so that a tuple does not differ from the list that was read back.
@@ -97,8 +97,9 @@ def _refuse_changes(path, old, new):
     ]
     if different:
         raise UserError(
-            f"{path}: cannot resume, the run was started otherwise. {'; '.join(different)}. "
-            "Resume with the same settings, data and versions, or choose another workdir."
+            f"{path}: cannot resume, the run was started with different settings. "
+            f"{'; '.join(different)}. Resume with the same settings, data and versions, or choose "
+            "another workdir."
         )
 
 
@@ -132,6 +133,6 @@ def open_runs(paths) -> list[Run]:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """The versions of the software that a result depends on."""
     found = {name: importlib.import_module(name).__version__ for name in PACKAGES}
     return found | {"python": platform.python_version(), "machine": platform.machine()}

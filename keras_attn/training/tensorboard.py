@@ -1,13 +1,13 @@
-"""The history of a run as TensorBoard shows it, where TensorBoard is installed."""
+"""Write the history of a run for TensorBoard, where TensorBoard is installed."""
 
 import importlib.util
 import shutil
 
 
 def scalar_writer(folder, rows: list[dict]):
-    """A function that writes a row of the history to event files in `folder`.
+    """Return a function that writes a row of the history to event files in `folder`.
 
-    What is there is replaced by `rows`: a resumed run may repeat an epoch whose scalars were
+    `rows` replace the content of the folder: a resumed run may repeat an epoch whose scalars were
     written before it was killed. Without TensorBoard nothing is written.
     """
     if importlib.util.find_spec("tensorboard") is None:

@@ -1,4 +1,4 @@
-"""Stop between two steps, not in one: Ctrl-C and SIGTERM as a request that a loop polls."""
+"""Stop between two steps, not within one: Ctrl-C and SIGTERM become a request that a loop polls."""
 
 import signal
 import threading
@@ -7,8 +7,8 @@ import threading
 class Interruption:
     """Inside `with`, the first Ctrl-C or SIGTERM only sets `requested`; a second one acts at once.
 
-    An interrupt that is raised where it falls can part the weights, already changed, from the
-    count of steps. In other threads than the main one, where Python cannot, nothing is caught.
+    An exception raised in the middle of a step could separate the weights, already changed, from
+    the count of steps. Outside the main thread Python cannot handle signals: nothing is caught.
     """
 
     def __init__(self):
@@ -30,6 +30,6 @@ class Interruption:
         self.__exit__()
 
     def raise_pending(self) -> None:
-        """Do what the signal would have done, by default `KeyboardInterrupt` or the end."""
+        """Act on the signal as if it had not been caught, and raise `KeyboardInterrupt`."""
         signal.raise_signal(self.requested)
-        raise KeyboardInterrupt  # whoever handles the signal in another way
+        raise KeyboardInterrupt  # where a handler of another's returns

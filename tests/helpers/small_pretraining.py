@@ -1,6 +1,8 @@
 """A flow pre-training of two stages that takes a second, with a network of one convolution."""
 
 import json
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from keras_attn.data.flow_pairs import TruePairs, true_pairs
 from keras_attn.recipes import Clips, Pretraining, Recipe
 from keras_attn.training import flow_pretraining
 
-WRITING = 0.005  # seconds to write the network, at least
+WRITING = 0.05  # seconds to write the network, at least
 EVENTS = 2 * (1 + 2 * (3 + 1))  # for both stages a row, then twice three steps and a row
 
 
@@ -67,11 +69,15 @@ def pretrain(pairs, workdir, progress=None, checkpoint_seconds=0.0):
 
 def train(data, workdir, progress, finish):
     """For `killed_training`."""
-    from pathlib import Path
-
-    flow_pretraining.FlowPretraining = OneConvolution
     save = OneConvolution.save_attention_network
-    OneConvolution.save_attention_network = lambda *arguments: (finish(), save(*arguments))
+
+    def slowly(*arguments):
+        finish()
+        save(*arguments)
+        time.sleep(2 * WRITING)
+
+    OneConvolution.save_attention_network = slowly
+    flow_pretraining.FlowPretraining = OneConvolution
     pretrain(data, Path(workdir), progress)
 
 

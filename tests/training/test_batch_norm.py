@@ -1,4 +1,4 @@
-"""Frozen batch normalisations keep every bit of theirs in a training step, the others do not."""
+"""Frozen batch normalizations keep all their bits in a training step, the others do not."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def _convolution(x, name):
 
 
 def _network():
-    """Three batch normalisations, made last to first, the first in a network of its own."""
+    """Three batch normalizations, made last to first, the first in a network of its own."""
     middle = layers.BatchNormalization(name="second_norm")
     image = keras.Input((6, 6, 3))
     stem = keras.Model(image, _convolution(image, "first"), name="stem")

@@ -76,7 +76,7 @@ def test_other_settings_are_refused_by_name(tmp_path, message):
     with pytest.raises(UserError) as caught:
         runs.claim(tmp_path / "run", recipe, facts, resume=True)
     assert f"{tmp_path / 'run'}: cannot resume" in str(caught.value)
-    assert f"otherwise. {message}. " in str(caught.value)
+    assert f"different settings. {message}. " in str(caught.value)
 
 
 def test_tuples_are_lists(tmp_path):

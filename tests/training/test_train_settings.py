@@ -56,7 +56,7 @@ def test_multipliers_decay_and_clipping_reach_the_optimizer(tiny_features):
 
 
 @pytest.mark.parametrize("policy, learning", [("train", 52), ("partial", 1), ("frozen", 0)])
-def test_batch_normalisations_of_a_backbone_that_learns(tiny_data, policy, learning):
+def test_batch_normalizations_of_a_backbone_that_learns(tiny_data, policy, learning):
     recipe = dataclasses.replace(
         tiny("where_and_when", clips_frames="3", model_units="4"),
         backbone="mobilenet_v2",
@@ -89,7 +89,7 @@ MISTAKES = {
     ),
     "batch_norm": (
         dataclasses.replace(tiny("temporal_attention"), batch_norm="frozen"),
-        "batch_norm=frozen: .*no batch normalisation",
+        "batch_norm=frozen: .*no batch normalization",
     ),
     "backbone of clips": (
         dataclasses.replace(SMALL, backbone="tsm_resnet_50", clips=Clips(frames=4, stride=3)),
