@@ -11,6 +11,7 @@ from keras import ops
 from keras_attn.data.flow_pairs import TruePairs, true_pairs
 from keras_attn.recipes import Clips, Pretraining, Recipe
 from keras_attn.training import flow_pretraining
+from keras_attn.utils.files import exclusive
 
 WRITING = 0.05  # seconds to write the network, at least
 EVENTS = 2 * (1 + 2 * (3 + 1))  # for both stages a row, then twice three steps and a row
@@ -78,7 +79,9 @@ def train(data, workdir, progress, finish):
 
     OneConvolution.save_attention_network = slowly
     flow_pretraining.FlowPretraining = OneConvolution
-    pretrain(data, Path(workdir), progress)
+    Path(workdir).mkdir(exist_ok=True)
+    with exclusive(workdir, "another process trains here"):
+        pretrain(data, Path(workdir), progress)
 
 
 def checkpoint_state(workdir):
