@@ -28,7 +28,7 @@ def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> R
         if recipe.endpoint and recipe.cached and not BACKBONES[recipe.backbone].per_frame:
             raise UsageError(
                 f"backbone={recipe.backbone} sees the frames of a clip together, so that none of "
-                "its features can be cached; use cached=false"
+                "its features can be cached; use `changes={'cached': False}`"
             )
     except ValueError as error:
         raise UsageError(f"the recipe's arguments {recipe.arguments}: {error}") from error

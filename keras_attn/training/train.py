@@ -39,11 +39,11 @@ def train(
     each epoch.
 
     Args:
-        recipe: Name of a recipe, or a `Recipe`.
+        recipe: Name of a recipe, as `list_recipes` shows them. In Python also a `Recipe`.
         data: Data folder that was split and prepared.
-        workdir: Folder of the run, which everything is written to.
-        changes: Fields of the recipe to change, such as `clips.frames`, and their values.
-            `model.NAME` is an argument of the model.
+        workdir: Folder of the run, to which everything is written.
+        changes: Fields of the recipe to change and their values, such as `clips.frames`, or
+            `model.NAME` for an argument of the model.
         fold: Fold whose videos are held out as the test subset, where the split has folds.
         resume: Go on with the run in the workdir. A run that does not exist begins.
         checkpoint_seconds: Seconds between two checkpoints within an epoch.
