@@ -18,7 +18,7 @@ from keras_attn.metrics.scores import Scores, log_probabilities, write_scores
 from keras_attn.training import runs
 from keras_attn.utils.files import write_json
 from keras_attn.visualization import overlay
-from keras_attn.visualization.report import Example, Report, report_dict, write_report
+from keras_attn.visualization.report import Report, VideoCard, report_dict, write_report
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _example(recognizer, source, videos, paths, scores, row):
     verdict = "" if answer == truth else f", truth: {scores.class_names[truth]}"
     probability = scores.probabilities[row, answer]
     title = f"{scores.class_names[answer]} ({probability:.0%}){verdict}"
-    return Example(title, video.id, overlay.jpeg_data_uri(picture))
+    return VideoCard(title, video.id, overlay.jpeg_data_uri(picture))
 
 
 def _report(run, source: Source, evaluation, best, worst, remarks) -> Report:

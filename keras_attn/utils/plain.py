@@ -1,16 +1,22 @@
 """Plain values, as JSON has them."""
 
 import math
+from collections.abc import Mapping
 
 
 def plain(value):
-    """`value` in the types of JSON: null for NaN and infinity, text for paths and other objects."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+    """`value` in the types of JSON: null for NaN and infinity, text for paths and other objects.
+
+    Lone surrogates, which stand for bytes of file names that are not UTF-8, become escapes.
+    """
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float):
         return value
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        return plain(value.tolist())
+    return str(value).encode("utf-8", "backslashreplace").decode()

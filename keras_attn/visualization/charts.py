@@ -1,12 +1,18 @@
-"""Small charts as inline SVG, coloured by the style sheet of the page that holds them."""
+"""Small charts as inline SVG, coloured by the style sheet of the page that holds them.
+
+Here is the arithmetic of places and labels; `templates/chart.svg.j2` draws them.
+"""
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
+
+from keras_attn.visualization.html import render
 
 _WIDTH, _HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 26, 42, 46
-_MARKED = 40  # with more points than this the marks would hide the line
+_MAXIMUM_MARKS = 40  # with more points the marks would hide the line
 
 
 def line_chart(
@@ -14,8 +20,8 @@ def line_chart(
     x_label: str,
     series: Sequence[tuple[str, Sequence[tuple[float, float | None]]]],
     percent: bool = False,
-) -> str:
-    """Lines over a common x axis; the first is solid with discs, the second dashed with squares.
+) -> Markup:
+    """Draw lines over a common x axis; the first is solid with discs, the second dashed.
 
     `series` holds up to two `(name, [(x, y), ...])`; a y of None or not finite leaves a gap.
     With `percent` the axis goes from 0 to 1 and is labelled in percent.
@@ -23,34 +29,58 @@ def line_chart(
     series = [(name, [p for p in points if _finite(p[1])]) for name, points in series]
     series = [(name, points) for name, points in series if points]
     if not series:
-        return f"<p>No numbers for the chart “{escape(title)}”.</p>"
+        return Markup("<p>No numbers for the chart “{}”.</p>").format(title)
     xs = [x for _, points in series for x, _ in points]
     ys = [y for _, points in series for _, y in points]
     y_ticks = [i / 5 for i in range(6)] if percent else ticks(min(ys), max(ys))
     x_ticks = [x for x in ticks(min(xs), max(xs), 6) if x == int(x) and min(xs) <= x <= max(xs)]
     plane = _Plane(min(xs), max(xs), y_ticks[0], y_ticks[-1])
-    parts = [plane.y_axis(y_ticks, percent), plane.x_axis(x_ticks, x_label)]
-    for number, (name, points) in enumerate(series):
-        parts += [_line(plane, number, points), _legend(number, name)]
-    said = "; ".join(f"{name} from {p[0][1]:.4g} to {p[-1][1]:.4g}" for name, p in series)
-    return _svg(title, f"{title} over {len(set(xs))} values of {x_label}: {said}.", parts)
+    lines = [(name, [plane.at(x, y) for x, y in points]) for name, points in series]
+    ranges = "; ".join(f"{name} from {p[0][1]:.4g} to {p[-1][1]:.4g}" for name, p in series)
+    return _drawn(
+        plane,
+        title=title,
+        description=f"{title} over {len(set(xs))} values of {x_label}: {ranges}.",
+        x_label=x_label,
+        x_ticks=[(x, f"{x:g}") for x in x_ticks],
+        y_ticks=[(y, f"{100 * y:.0f}%" if percent else f"{y:.5g}") for y in y_ticks],
+        lines=[
+            (name, points, points if len(points) <= _MAXIMUM_MARKS else points[-1:])
+            for name, points in lines
+        ],
+    )
 
 
-def reliability_chart(rows: Sequence[dict]) -> str:
-    """Share correct over confidence, one disc a bin, its area the number of videos."""
-    title = "Confidence and correctness"
-    shares = [i / 5 for i in range(6)]
+def reliability_chart(rows: Sequence[dict]) -> Markup:
+    """Draw accuracy over confidence, one disc per bin, its area the number of videos."""
     plane = _Plane(0, 1, 0, 1)
-    parts = [plane.y_axis(shares, True), plane.x_axis(shares, "mean confidence of the bin", True)]
-    (x1, y1), (x2, y2) = plane.at(0, 0), plane.at(1, 1)
-    parts.append(f'<line class="ideal" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
+    shares = [(i / 5, f"{20 * i}%") for i in range(6)]
     most = max(row["videos"] for row in rows)
-    for row in rows:
-        x, y = plane.at(row["confidence"], row["accuracy"])
-        radius = 2.5 + 9 * math.sqrt(row["videos"] / most)
-        parts.append(f'<circle class="bin" cx="{x}" cy="{y}" r="{radius:.1f}"/>')
-    said = f"{len(rows)} bins; on the dashed diagonal, confidence equals the share correct."
-    return _svg(title, said, parts)
+    return _drawn(
+        plane,
+        title="Confidence and correctness",
+        description=f"{len(rows)} bins; on the dashed diagonal, confidence equals accuracy.",
+        x_label="mean confidence of the bin",
+        x_ticks=shares,
+        y_ticks=shares,
+        diagonal=(plane.at(0, 0), plane.at(1, 1)),
+        discs=[
+            (*plane.at(row["confidence"], row["accuracy"]), 2.5 + 9 * (row["videos"] / most) ** 0.5)
+            for row in rows
+        ],
+    )
+
+
+def _drawn(plane, *, x_ticks, y_ticks, **values):
+    box = {"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _WIDTH - _RIGHT}
+    return render(
+        "chart.svg.j2",
+        **box,
+        base=_HEIGHT - _BOTTOM,
+        x_ticks=[(plane.at(x, plane.y_low)[0], label) for x, label in x_ticks],
+        y_ticks=[(plane.at(plane.x_low, y)[1], label) for y, label in y_ticks],
+        **values,
+    )
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -69,7 +99,7 @@ def _finite(value):
 
 
 class _Plane:
-    """Where the numbers lie on the picture."""
+    """Maps numbers to places in the picture."""
 
     def __init__(self, x_low, x_high, y_low, y_high):
         self.x_low, self.x_span = x_low, (x_high - x_low) or 1
@@ -79,56 +109,3 @@ class _Plane:
         x = _LEFT + (x - self.x_low) / self.x_span * (_WIDTH - _LEFT - _RIGHT)
         y = _HEIGHT - _BOTTOM - (y - self.y_low) / self.y_span * (_HEIGHT - _TOP - _BOTTOM)
         return round(x, 1), round(y, 1)
-
-    def y_axis(self, values, percent):
-        parts = []
-        for value in values:
-            y = self.at(self.x_low, value)[1]
-            label = f"{100 * value:.0f}%" if percent else f"{value:.5g}"
-            parts.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
-            )
-            parts.append(f'<text x="{_LEFT - 9}" y="{y + 4}" text-anchor="end">{label}</text>')
-        return "".join(parts)
-
-    def x_axis(self, values, label, percent=False):
-        base, parts = _HEIGHT - _BOTTOM, []
-        for value in values:
-            x = self.at(value, self.y_low)[0]
-            words = f"{100 * value:.0f}%" if percent else f"{value:g}"
-            parts.append(f'<line class="tick" x1="{x}" x2="{x}" y1="{base}" y2="{base + 5}"/>')
-            parts.append(f'<text x="{x}" y="{base + 19}" text-anchor="middle">{words}</text>')
-        middle = (_LEFT + _WIDTH - _RIGHT) / 2
-        place = f'x="{middle}" y="{_HEIGHT - 7}" text-anchor="middle"'
-        parts.append(f'<text class="axis" {place}>{escape(label)}</text>')
-        return "".join(parts)
-
-
-def _line(plane, number, points):
-    places = [plane.at(x, y) for x, y in points]
-    path = " ".join(f"{x},{y}" for x, y in places)
-    marks = places if len(places) <= _MARKED else places[-1:]
-    drawn = "".join(_mark(number, x, y) for x, y in marks)
-    return f'<g class="series{number}"><polyline points="{path}"/>{drawn}</g>'
-
-
-def _mark(number, x, y):
-    if number == 0:
-        return f'<circle cx="{x}" cy="{y}" r="3"/>'
-    return f'<rect x="{round(x - 3, 1)}" y="{round(y - 3, 1)}" width="6" height="6"/>'
-
-
-def _legend(number, name):
-    x, y = _LEFT + 130 * number, 20
-    line = f'<polyline points="{x},{y} {x + 30},{y}"/>{_mark(number, x + 15, y)}'
-    return (
-        f'<g class="series{number}">{line}</g>'
-        f'<text class="axis" x="{x + 38}" y="{y + 4}">{escape(name)}</text>'
-    )
-
-
-def _svg(title, description, parts):
-    return (
-        f'<svg role="img" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{''.join(parts)}</svg>"
-    )

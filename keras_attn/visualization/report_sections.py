@@ -1,173 +1,150 @@
-"""The sections of the report that tell how good the model is."""
+"""Views of an evaluation for the report: the values that its template shows, without markup."""
 
-from html import escape
+import math
 
 from keras_attn.metrics.classification import Summary
 from keras_attn.visualization import charts
-from keras_attn.visualization.html import Markup, captioned, card, percent, table
+from keras_attn.visualization.html import percent
 
 _LEGIBLE = 30  # classes whose names fit around a confusion matrix
 _DRAWABLE = 200  # classes; beyond, the matrix would weigh megabytes and tell nothing
 _FEW = 20  # groups below which a bootstrap interval is known to be rough
 
 
-def result(summary: Summary | None, notes) -> str:
-    """The headline numbers, and what must be known to judge them."""
-    remarks = list(notes)
-    cards = ""
+def of_metrics(summary: Summary | None) -> dict:
+    """The views of the numbers of an evaluation; without one, a remark that there is none."""
     if summary is None:
-        remarks.insert(0, "This run was not evaluated: the page says nothing about accuracy.")
-    else:
-        remarks = _remarks(summary) + remarks
-        cards = f'<dl class="cards">{_cards(summary)}</dl>'
-    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
-    return cards + (f'<ul class="remarks">{items}</ul>' if items else "")
+        remark = "This run was not evaluated: the page says nothing about accuracy."
+        return {"cards": (), "remarks": [remark]}
+    return {
+        "cards": list(_cards(summary)),
+        "remarks": list(_remarks(summary)),
+        "classes": sorted(
+            summary.per_class, key=lambda row: 2 if row["accuracy"] is None else row["accuracy"]
+        ),
+        "confusion": _confusion(summary),
+        "calibration": _calibration(summary),
+    }
 
 
 def _cards(summary):
+    """`(name, figure, note)` of each headline number."""
     spread = "no interval"
     if summary.interval:
         low, high = summary.interval
-        level = f"{100 * summary.interval_level:g}%"
-        spread = f"{level} interval {percent(low)} to {percent(high)}"
-    right = f"{summary.correct} of {summary.videos} videos; {spread}"
+        spread = f"{100 * summary.interval_level:g}% interval {percent(low)} to {percent(high)}"
+    correct = f"{summary.correct} of {summary.videos} videos; {spread}"
+    yield "Accuracy", percent(summary.accuracy), correct
     present = len(summary.class_names) - summary.classes_absent
-    cards = [
-        card("Accuracy", percent(summary.accuracy), right),
-        card(
-            "Mean class accuracy",
-            percent(summary.mean_class_accuracy),
-            f"every class counts the same; {present} classes",
-        ),
-    ]
+    note = f"every class counts the same; {present} classes"
+    yield "Mean class accuracy", percent(summary.mean_class_accuracy), note
     if summary.top_5 is not None:
         note = "the label is among the five most probable classes"
-        cards.append(card("Top-5 accuracy", percent(summary.top_5), note))
+        yield "Top-5 accuracy", percent(summary.top_5), note
     note = "always answering the most frequent class"
-    cards.append(card("To compare", percent(summary.largest_class_share), note))
+    yield "Majority baseline", percent(summary.largest_class_share), note
     note = f"expected calibration error, {summary.calibration_bins} bins; 0 is best"
-    cards.append(card("Calibration error", f"{summary.calibration_error:.3f}", note))
-    return "".join(cards)
+    yield "Calibration error", f"{summary.calibration_error:.3f}", note
 
 
 def _remarks(summary):
-    remarks = []
     units = f"{summary.interval_units} {summary.interval_over}"
     if summary.interval is None:
-        remarks.append(f"No interval for the accuracy: {units} cannot show how groups differ.")
+        yield f"No interval for the accuracy: {units} cannot show how groups differ."
     elif summary.accuracy in (0, 1):
-        remarks.append(
-            "All videos came out alike, so resampling shows no spread. "
+        yield (
+            "All videos had the same outcome, so resampling shows no spread. "
             "That is a limit of the method, not certainty."
         )
     else:
         rough = f" With fewer than {_FEW} it is rough and tends to be too narrow."
-        remarks.append(
+        yield (
             f"The interval comes from resampling {units} of these videos. It says nothing about "
             "other training runs or other data." + (rough if summary.interval_units < _FEW else "")
         )
     if summary.classes_absent:
-        remarks.append(
+        yield (
             f"{summary.classes_absent} of {len(summary.class_names)} classes have no video here "
             "and are left out of the mean class accuracy."
         )
-    return remarks
 
 
-def classes(summary: Summary | None) -> str:
-    """The table of all classes, the weakest first."""
-    if summary is None:
-        return ""
-    ordered = sorted(
-        summary.per_class, key=lambda row: 2 if row["accuracy"] is None else row["accuracy"]
-    )
-    rows = []
-    for row in ordered:
-        rival = f"{row['confused_with']} ({row['confused']})" if row["confused"] else "–"
-        counts = (row["class"], row["videos"], row["correct"], _bar(row["accuracy"]))
-        rows.append((*counts, percent(row["precision"]), rival))
-    head = ("Class", "Videos", "Correct", "Accuracy", "Precision", "Most confused with")
-    caption = (
-        "The weakest class first. Accuracy: of the videos of the class, those recognised. "
-        "Precision: of the videos called so, those that are. A dash: no video to count."
-    )
-    return table(head, rows, caption, numbers=(1, 2, 3, 4))
-
-
-def _bar(share):
-    if share is None:
-        return None
-    bar = f'<span class="bar" aria-hidden="true" style="--share:{100 * share:.0f}%"></span>'
-    return Markup(f'{bar}<span class="share">{percent(share)}</span>')
-
-
-def confusion(summary: Summary | None) -> str:
-    """The confusion matrix, and before it the commonest mistakes."""
-    if summary is None:
-        return ""
-    rows = [(r["truth"], r["answer"], r["times"], r["videos"]) for r in summary.most_confused]
-    head = ("Truth", "Answer", "Times", "Videos of the class")
-    caption = f"The {len(rows)} commonest mistakes."
-    pairs = table(head, rows, caption, numbers=(2, 3)) or "<p>No video was mistaken.</p>"
-    count = len(summary.class_names)
-    if count > _DRAWABLE:
-        return pairs + f'<p class="note">The matrix of {count} classes is too large for a page.</p>'
-    matrix = _matrix(summary)
-    if count > _LEGIBLE:
-        summary_line = f"<summary>The matrix of all {count} classes</summary>"
-        return f"{pairs}<details>{summary_line}{matrix}</details>"
-    return matrix + pairs
-
-
-def _matrix(summary):
-    names = [escape(name) for name in summary.class_names]
+def _confusion(summary):
+    names = summary.class_names
     legible = len(names) <= _LEGIBLE
-    if not legible:
-        names = [f"{number} {name}" for number, name in enumerate(names)]
-    tops = (f"<span>{name}</span>" if legible else str(i) for i, name in enumerate(names))
-    head = "".join(f'<th scope="col">{top}</th>' for top in tops)
-    body = "".join(
-        f'<tr><th scope="row">{name}</th>{_matrix_row(label, counts)}</tr>'
-        for label, (name, counts) in enumerate(zip(names, summary.confusion, strict=True))
-    )
-    caption = (
-        "Videos by truth (rows) and answer (columns"
-        + ("" if legible else ", by the number of the class")
-        + "); outlined: right; the deeper, the larger the share of the row."
-    )
-    return captioned(
-        f'<table class="matrix"><thead><tr><td></td>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>",
-        caption,
-    )
+    numbered = names if legible else [f"{i} {name}" for i, name in enumerate(names)]
+    counts = summary.confusion if len(names) <= _DRAWABLE else ()
+    return {
+        "legible": legible,
+        "columns": names if legible else range(len(names)),
+        "rows": [
+            (name, _cells(label, row))
+            for label, (name, row) in enumerate(zip(numbered, counts, strict=False))
+        ],
+        "pairs": [
+            (row["truth"], row["answer"], row["times"], row["videos"])
+            for row in summary.most_confused
+        ],
+    }
 
 
-def _matrix_row(label, counts):
+def _cells(label, counts):
     cells, total = [], max(int(counts.sum()), 1)
-    for column, number in enumerate(int(n) for n in counts):
-        share = number / total
-        kinds = ("right", column == label), ("zero", not number), ("deep", share > 0.5)
-        kind = " ".join(name for name, holds in kinds if holds)
-        shade = f' style="--share:{100 * share:.0f}%"' if number else ""
-        cells.append(f'<td class="{kind}"{shade}>{number}</td>')
-    return "".join(cells)
+    for column, count in enumerate(int(n) for n in counts):
+        kinds = {"right": column == label, "zero": not count, "deep": count / total > 0.5}
+        kind = " ".join(name for name, holds in kinds.items() if holds)
+        cells.append({"count": count, "share": count / total, "kind": kind})
+    return cells
 
 
-def calibration(summary: Summary | None) -> str:
-    """Whether the probabilities can be taken at their word."""
-    if summary is None:
-        return ""
-    rows = [
-        (f"{r['low']:.2f} to {r['high']:.2f}", r["videos"])
-        + (percent(r["confidence"]), percent(r["accuracy"]))
-        for r in summary.reliability
+def _calibration(summary):
+    bins = [
+        (f"{row['low']:.2f} to {row['high']:.2f}", row["videos"])
+        + (percent(row["confidence"]), percent(row["accuracy"]))
+        for row in summary.reliability
     ]
-    head = ("Confidence", "Videos", "Mean confidence", "Correct")
-    return (
-        "<p>A probability is honest when, of the videos given 70%, seventy in a hundred are right. "
-        "Judged here are the mean probabilities of the clips, not the vote. Discs below the "
-        "dashed line: too sure; above it: too modest. A larger disc holds more videos.</p>"
-        f"<figure>{charts.reliability_chart(summary.reliability)}</figure>"
-        f"<details><summary>The bins in numbers</summary>{table(head, rows, numbers=(1, 2, 3))}"
-        "</details>"
-    )
+    return {"chart": charts.reliability_chart(summary.reliability), "bins": bins}
+
+
+def of_data(rows) -> dict:
+    """The table of the data, with the columns that any row has."""
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    return {
+        "head": [key.replace("_", " ").capitalize() for key in head],
+        "rows": [[row.get(key) for key in head] for row in rows],
+        "numbers": [
+            position
+            for position, key in enumerate(head)
+            if all(isinstance(row.get(key, 0), int) for row in rows)
+        ],
+    }
+
+
+def of_history(history) -> dict:
+    """The charts and the table of a training."""
+    epochs = [_number(row.get("epoch")) for row in history]
+    if None in epochs:
+        epochs = range(1, len(history) + 1)
+    drawn = []
+    for key, title, in_percent in (("loss", "Loss", False), ("accuracy", "Accuracy", True)):
+        series = [
+            (name, [(x, _number(r.get(k))) for x, r in zip(epochs, history, strict=True)])
+            for name, k in (("Training", key), ("Validation", f"val_{key}"))
+        ]
+        drawn.append((title, charts.line_chart(title, "epoch", series, in_percent)))
+    head = list(dict.fromkeys(key for row in history for key in row))
+    rows = [[_short(row.get(key)) for key in head] for row in history]
+    return {"charts": drawn, "head": head, "rows": rows}
+
+
+def _number(value):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _short(value):
+    number = _number(value)
+    return value if number is None else f"{number:.5g}"

@@ -3,7 +3,11 @@
 import dataclasses
 import json
 import re
+import tomllib
+from fnmatch import fnmatch
 from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from keras_attn.metrics import classification
 from keras_attn.metrics.scores import Scores, log_probabilities
 from keras_attn.utils import files
 from keras_attn.visualization import charts
-from keras_attn.visualization.report import Example, Report, report_dict, write_report
+from keras_attn.visualization.report import Report, VideoCard, report_dict, write_report
 
 EVIL = "<script>alert('x')</script>"
 PICTURE = "data:image/jpeg;base64,AAAA"
@@ -89,8 +93,8 @@ def full_report(**changes):
             {"epoch": "2", "loss": "1.75", "accuracy": "0.5", "val_loss": "2", "val_accuracy": "1"},
         ],
         "recipe": [("clips.frames", 30, "Quan et al. 2020, §4.3"), ("evil", EVIL, EVIL)],
-        "best": [Example(f"best {EVIL}", f"caption {EVIL}", PICTURE)],
-        "worst": [Example("worst.avi", 'says "Ski & sail"', PICTURE)],
+        "best": [VideoCard(f"best {EVIL}", f"caption {EVIL}", PICTURE)],
+        "worst": [VideoCard("worst.avi", 'says "Ski & sail"', PICTURE)],
         "environment": [("keras", "3.15.1"), (EVIL, EVIL)],
     }
     return Report(**values | changes)
@@ -153,7 +157,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
     for foreign in ("https://example.org/x.jpg", "data:text/html;base64,AAAA", PICTURE + '"x'):
         with pytest.raises(ValueError, match="must be a data:image"):
             write_report(
-                tmp_path / "b.html", full_report(best=[Example("title", "caption", foreign)])
+                tmp_path / "b.html", full_report(best=[VideoCard("title", "caption", foreign)])
             )
     assert not (tmp_path / "b.html").exists()
 
@@ -259,3 +263,27 @@ def test_epochs_are_drawn_where_they_are(tmp_path, first):
 def test_one_epoch_can_be_drawn():
     text = charts.line_chart("Loss", "epoch", [("Training", [(1, 2.0)])])
     assert "nan" not in text and "<polyline" in text
+
+
+def test_a_class_without_videos_has_a_dash(tmp_path):
+    text = written(tmp_path, full_report())
+    cells = re.search(r'<th scope="row">f</th>(.*?)</tr>', text)[1]
+    assert '<td class="number">0</td><td class="number">0</td>' in cells
+    assert '<span class="share">–</span>' in cells and 'class="bar"' not in cells
+
+
+def test_the_style_sheet_is_written_into_the_page_as_it_is(tmp_path):
+    style = re.search(r"<style>\n(.*?)</style>", written(tmp_path, Report(title="x")), re.S)[1]
+    assert style == resources.files("keras_attn.visualization").joinpath("report.css").read_text()
+
+
+def test_a_wheel_holds_every_template():
+    """setuptools packs no file that is not Python unless a pattern of `package-data` names it."""
+    package = resources.files("keras_attn.visualization")
+    found = [f"templates/{file.name}" for file in package.joinpath("templates").iterdir()]
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    patterns = declared["tool"]["setuptools"]["package-data"]["keras_attn.visualization"]
+    assert {"templates/page.html.j2", "templates/report.html.j2"} <= set(found)
+    for name in ("report.css", *found):
+        assert any(fnmatch(name, pattern) for pattern in patterns), name
+        assert package.joinpath(name).is_file()
