@@ -87,28 +87,18 @@ def test_the_recipes_are_listed(json_of, capfd):
     assert "structured_attention" in capfd.readouterr().out
 
 
-PROGRAM = """
-import sys
-from keras_attn.cli import main
-for arguments in (sys.argv[1:4], sys.argv[4:]):
-    assert main(arguments) == 0
-"""
-
-
-@pytest.mark.slow
 def test_a_terminal_sees_results_and_no_noise(tiny_data, tiny_export):
+    """TensorFlow writes when it starts, so this needs a fresh process."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "PYTHONW"))}
     video = str(next((tiny_data.parent / "videos" / "up").iterdir()))
-    arguments = ["predict", video, f"--model={tiny_export}", "verify", tiny_export]
     found = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        [sys.executable, "-m", "keras_attn", "predict", video, f"--model={tiny_export}"],
         capture_output=True,
         text=True,
         env=environment,
     )
     assert (found.returncode, found.stderr) == (0, "")
     assert f"{video} (12 frames)" in found.stdout
-    assert f"{tiny_export}/1: answers as its run does" in found.stdout
 
 
 def test_the_module_runs_as_the_command_does():
