@@ -2,11 +2,11 @@
 
 The network of Ioffe and Szegedy (Batch Normalization, ICML 2015) as the temporal segment networks
 use it. Layers are named as in the public PyTorch ports, and borders are theirs, so that weights
-convert exactly: strided convolutions pad both sides alike, average pooling counts the zeros around
-the map, max pooling keeps the last, partial window.
+convert exactly: strided convolutions pad both sides equally, average pooling counts the zeros
+around the map, max pooling keeps the last, partial window.
 
 Convolutions have no bias. Those of the public weights are subtracted from the moving means of the
-batch normalisation that follows, which changes no output in inference or in training. So there are
+batch normalization that follows, which changes no output in inference or in training. So there are
 10,240,192 convolution weights and, with gamma and beta, 10,260,224 parameters to train.
 """
 

@@ -17,9 +17,9 @@ _KINDS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-# What training wrappers put before each name, and what TSM's shift puts around conv1.
+# Prefixes of training wrappers, and the part that TSM's shift adds around conv1.
 _WRAPPERS = re.compile(r"^(?:module\.|base_model\.)+|(?<=\.conv1)\.net(?=\.)")
-# A classifier, counters of batches, and what FlowNetS has beyond its contracting part.
+# A classifier, counters of batches, and all of FlowNetS but its contracting part.
 _UNUSED = re.compile(
     r"(fc|new_fc|last_linear)\.(weight|bias)|.+\.num_batches_tracked"
     r"|(deconv|predict_flow|upsampled_flow)\d\w*\.(0\.)?weight"
@@ -32,13 +32,20 @@ def load_torch_state(model, path):
 
     The names are those of Cadene's `bninception` (also as tsn-pytorch prefixes them),
     FlowNetPytorch's `flownets` and torchvision's `resnet50` (also with TSM's `conv1.net`). Kernels
-    are transposed, and biases before a batch normalisation go into its moving mean. A .pth file
-    becomes .safetensors by `scripts/convert_weights.py`.
+    are transposed, and biases before a batch normalization go into its moving mean.
+    `scripts/convert_weights.py` turns a .pth file into .safetensors.
 
-    Returns the names in the file that the model has no place for: a classifier, counters of
-    batches, the expanding part of FlowNetS. Raises `UserError`, before any weight is changed, for
-    a file that cannot be read, names that are missing or not expected, other shapes, and values
-    that are not finite.
+    Args:
+        model: A network of this package, whose layers have PyTorch's names.
+        path: The file.
+
+    Returns:
+        The names in the file that the model has no place for: a classifier, counters of batches,
+            the expanding part of FlowNetS.
+
+    Raises:
+        UserError: Before any weight is changed, for a file that cannot be read, names that are
+            missing or not expected, other shapes, and values that are not finite.
     """
     if any("conv2_block1_1_conv" in weight.path for weight in model.weights):
         raise UserError(
@@ -58,7 +65,7 @@ def load_torch_state(model, path):
 
 
 def _matched(model, state):
-    """The values for the weights of the model, taken out of `state`, and what is wrong by kind."""
+    """The values for the weights of the model, taken out of `state`, and the problems by kind."""
     values, problems = [], {"missing": [], "of another shape": [], "not finite": []}
     for weight in model.weights:
         layer, kind = weight.path.split("/")[-2:]
@@ -85,7 +92,7 @@ def _in_keras_order(value):
 
 
 def _without_biases(state):
-    """Biases of a convolution `X` before a normalisation `X_bn` go into its moving mean."""
+    """Biases of a convolution `X` before a normalization `X_bn` go into its moving mean."""
     folded = dict(state)
     for name, mean in state.items():
         bias_name = name.replace("_bn.running_mean", ".bias")

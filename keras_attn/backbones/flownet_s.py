@@ -6,8 +6,8 @@ Dosovitskiy et al.: FlowNet: Learning Optical Flow with Convolutional Networks. 
                            conv2, conv3_1, conv4_1, conv5_1, maps -> flow at 1/4 .. 1/64
 
 Both parts are one graph: the flow model holds the very layers of the contracting model. Layers are
-named as in FlowNetPytorch, and borders are its: strided convolutions pad both sides alike, maps of
-odd size crop what is upsampled to meet them. 38,675,536 parameters.
+named as in FlowNetPytorch, and borders are its: strided convolutions pad both sides equally,
+upsampled maps are cropped to meet maps of odd size. 38,675,536 parameters.
 """
 
 import keras
@@ -35,14 +35,20 @@ _MEANS = (0.45, 0.432, 0.411)  # of R, G, B / 255: what FlowNetPytorch trains wi
 
 
 def contracting(height, width, last_stride=2, pooling="stride"):
-    """Ten convolutions, `(b, H, W, 6) -> (b, h, w, 1024)`: two RGB frames side by side, 0..255.
+    """Ten convolutions from two RGB frames side by side, 0..255, to a map of 1024 channels.
 
-    Six of them halve the map: 224 pixels give 4x4. With `last_stride` 1 the last of the six does
-    not, and 224 pixels give 7x7; conv6_1 then looks at every second cell, so that with the same
-    weights every second cell of the output is what it was (ours). `pooling` "max" halves by 2x2
-    max pooling after convolutions of stride 1 ("six max-pooling layers": Yang et al. 2020).
+    Shapes: `(b, H, W, 6) -> (b, h, w, 1024)`. Six of them halve the map: 224 pixels give 4x4.
 
-    Raises `ValueError` for another `last_stride` or `pooling`.
+    Args:
+        height, width: Size of the frames, in pixels.
+        last_stride: 2, or 1 (ours), so that the last of the six does not halve and 224 pixels give
+            7x7; conv6_1 then looks at every second cell, so that with the same weights every second
+            cell of the output is what it was.
+        pooling: "stride", or "max": 2x2 max pooling after convolutions of stride 1 ("six
+            max-pooling layers": Yang et al. 2020).
+
+    Raises:
+        ValueError: For another `last_stride` or `pooling`.
     """
     check_option("last_stride", last_stride, (1, 2))
     check_option("pooling", pooling, ("stride", "max"))
@@ -67,6 +73,9 @@ def expanding(contracting_model):
     on the contracting model's own map. At every size the flow is in pixels of the frames, divided
     by `FLOW_DIVISOR`. On a map that conv6 did not halve nothing is doubled: the layers of that
     level then have stride 1, and public weights need training there.
+
+    Args:
+        contracting_model: A model of `contracting`.
     """
     x = contracting_model.output
     # 1 where conv6_1 looks at every second cell, because conv6 did not halve.
@@ -85,7 +94,11 @@ def expanding(contracting_model):
 
 
 def flownet_s(height, width, last_stride=2, pooling="stride"):
-    """The flow model of `expanding` on a contracting model of its own; see there."""
+    """The flow model of `expanding` on a contracting model of its own.
+
+    Args:
+        height, width, last_stride, pooling: As for `contracting`.
+    """
     return expanding(contracting(height, width, last_stride, pooling))
 
 

@@ -1,4 +1,4 @@
-"""Motion reinforcement: networks in which flow multiplies what residual branches see of RGB.
+"""Motion reinforcement: networks in which flow multiplies the inputs of RGB's residual branches.
 
 Feichtenhofer, Pinz, Wildes, Spatiotemporal Multiplier Networks for Video Action Recognition, CVPR
 2017; Hu et al. take it for the RGB stream of paper 004. Two networks of one kind run side by side.
@@ -8,7 +8,7 @@ Behind the first block l of each stage
 
 where F is the residual branch of the next block and f the activation at its end, if it has one. The
 identity beside F is not multiplied, nothing goes from RGB to flow, no weight scales the product,
-and gradients reach both networks. Of flow there is only what leads to the last product.
+and gradients reach both networks. Of flow there are only the layers that lead to the last product.
 
 MobileNetV2 (ours) has no activation at the end of a block: ReLU makes the factors of it.
 """
@@ -31,7 +31,7 @@ _FLOW = "flow_"
 
 
 def network(plain, height, width, channels):
-    """From normalised frames, RGB and flow behind it, to the last maps of RGB.
+    """From normalized frames, RGB and flow behind it, to the last maps of RGB.
 
     Layers are named as in the `plain` backbone, those of flow with "flow_" before. For three
     channels, where there is no flow, the network is the plain one.

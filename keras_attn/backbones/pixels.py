@@ -8,7 +8,7 @@ from keras import backend, ops
 
 @dataclasses.dataclass(frozen=True)
 class PixelScale:
-    """What the published weights of a network expect, for pixels from 0 to 255, in RGB order."""
+    """The normalization that published weights expect, for pixels from 0 to 255, in RGB order."""
 
     description: str
     mean: tuple[float, float, float]
@@ -27,9 +27,13 @@ CAFFE = PixelScale(
 class NormalizePixels(keras.layers.Layer):
     """`(pixels - mean) / deviation`, then, with `bgr`, the first three channels in reverse order.
 
-    Shapes: `(..., C) -> (..., C)`; `mean` and `deviation` are numbers, or C of them. Computed in
-    float32 at least, because a half-precision number cannot tell neighbouring pixel values apart
-    once they are no whole numbers.
+    Shapes: `(..., C) -> (..., C)`. Computed in float32 at least, because half precision cannot tell
+    neighboring pixel values apart once they are no whole numbers.
+
+    Args:
+        mean: Number, or one per channel, in units of a pixel (0 to 255).
+        deviation: Likewise.
+        bgr: Whether the first three channels are reversed.
     """
 
     def __init__(self, mean, deviation, bgr=False, **kwargs):
@@ -47,10 +51,13 @@ class NormalizePixels(keras.layers.Layer):
 
 
 def stream_channels(channels):
-    """How many of the channels of an input are RGB, and how many flow that lies behind it.
+    """Return how many channels of an input are RGB, and how many are flow, which lies behind it.
 
     Three are RGB, `(3, 0)`. Flow comes in pairs, of x and y, so that an odd number above three has
     both, `(3, 2L)`; any other is flow, `(0, channels)`.
+
+    Args:
+        channels: Number of channels of a frame.
     """
     if channels == 3:
         return 3, 0
@@ -58,7 +65,7 @@ def stream_channels(channels):
 
 
 def normalization(scale, channels):
-    """The `NormalizePixels` for RGB, flow bytes or both, as `stream_channels` tells them apart.
+    """Return the `NormalizePixels` for RGB, flow bytes or both; see `stream_channels`.
 
     In flow 128 is no motion. It is scaled as RGB is, by the mean of its three deviations.
     """

@@ -1,4 +1,4 @@
-"""Image networks that turn frames into maps or vectors: the literal table of them all."""
+"""The table of all backbones, and models built from it."""
 
 import keras
 from keras import layers
@@ -36,24 +36,31 @@ BACKBONES = {
 
 
 def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
-    """A `keras.Model` from frames to one of the backbone's endpoints, preprocessing inside.
+    """Build a `keras.Model` from frames to one of a backbone's endpoints, preprocessing inside.
 
     Shapes: `(b, H, W, channels) -> (b, h, w, C)` or `(b, D)`; for a backbone that sees whole clips
-    `(B, T, ...)` on both sides. Three channels are RGB; any other even number is stacked flow,
-    whose first kernel is that of RGB averaged and repeated (`flow_weights`). 3 + 2L channels are
-    RGB and flow: two of the backbone, "rgb" and "flow", each with weights of its own, give their
-    maps side by side, those of RGB first; a backbone that is `reinforced` takes both and gives one.
-    All are bytes from 0 to 255, as uint8 or float.
+    `(B, T, ...)` on both sides. Frames are bytes from 0 to 255, as uint8 or float.
 
-    `size` is one number of pixels or (H, W); None means the backbone's own. `weights` is "imagenet"
-    (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's names in .safetensors or
-    .npz: `convert.load_torch_state`), or None (random); those of RGB serve flow too.
+    Three channels are RGB; any other even number is stacked flow, whose first kernel is that of RGB
+    averaged and repeated (`flow_weights`). 3 + 2L channels are RGB and flow: two of the backbone,
+    "rgb" and "flow", each with weights of its own, give their maps side by side, those of RGB
+    first; a backbone that is `reinforced` takes both and gives one.
 
-    `endpoint` is a name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
-    joined by "+" are max-pooled to the cells of the last and concatenated along the channels.
+    Args:
+        name: Name in `BACKBONES`.
+        size: Pixels of a side, or (H, W); None for the backbone's own.
+        weights: "imagenet" (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's
+            names in .safetensors or .npz: `convert.load_torch_state`), or None (random); weights
+            for RGB serve flow too.
+        endpoint: Name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
+            joined by "+" are max-pooled to the cells of the last and concatenated along the
+            channels.
+        channels: Number of channels of a frame.
 
-    Raises `ValueError` for what the backbone does not have and `UserError` for weights that cannot
-    be loaded.
+    Raises:
+        ValueError: For a name, endpoint, size or number of channels that the backbone does not
+            have.
+        UserError: For weights that cannot be loaded.
     """
     backbone, endpoints = _chosen(name, endpoint)
     both = all(stream_channels(channels))
@@ -80,7 +87,7 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
 
 
 def _side_by_side(name, size, weights, endpoint, channels):
-    """A backbone on RGB and another on flow; in the channels of their maps those of RGB come first.
+    """Two of a backbone, on RGB and on flow; in the channels of their maps those of RGB come first.
 
     They are models in the model, since the layers of both have the same names.
     """
@@ -96,18 +103,34 @@ def _side_by_side(name, size, weights, endpoint, channels):
 
 
 def endpoint_channels(name, endpoint=None):
-    """The number of channels of each of the names joined in `endpoint`."""
+    """Return the number of channels of each of the names joined in `endpoint`.
+
+    Args:
+        name, endpoint: As for `build_backbone`.
+
+    Raises:
+        ValueError: For an unknown name or endpoint.
+    """
     backbone, endpoints = _chosen(name, endpoint)
     return tuple(backbone.endpoints[at].channels for at in endpoints)
 
 
 def backbone_tail(name, endpoint, map_size, weights=None):
-    """A `keras.Model` of all that follows a map in the backbone, up to its last vector.
+    """Build a `keras.Model` of all that follows a map in the backbone, up to its last vector.
 
-    Shapes: `(b, h, w, C) -> (b, D)`, with `map_size` (h, w). A map before activation is activated
-    first, since the activation is what follows. Where a backbone sees whole clips, the map is taken
-    for a clip of one frame; where flow reinforces RGB, nothing is multiplied behind the map.
-    `weights` and errors are those of `build_backbone`.
+    Shapes: `(b, h, w, C) -> (b, D)`. A map before activation is activated first, since the
+    activation is the next layer. Where a backbone sees whole clips, the map is taken for a clip of
+    one frame; where flow reinforces RGB, nothing is multiplied behind the map.
+
+    Args:
+        name: Name in `BACKBONES`.
+        endpoint: The map's name in `BACKBONES[name].maps`.
+        map_size: Rows and columns (h, w) of the map.
+        weights: As for `build_backbone`.
+
+    Raises:
+        ValueError: For an unknown name or endpoint, or a size that does not fit the weights.
+        UserError: For weights that cannot be loaded.
     """
     backbone, endpoints = _chosen(name, endpoint)
     if endpoint not in backbone.maps:
@@ -131,12 +154,19 @@ def backbone_tail(name, endpoint, map_size, weights=None):
 
 
 def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
-    """A model's inputs and its features, from a cache or from frames.
+    """Return a model's inputs, by name, and its features, from a cache or from frames.
 
-    Without a backbone the input is `features` of `input_shape` (T, h, w, C) or (T, D); with the
-    name of one it is `video` of `input_shape` (T, H, W, channels), bytes from 0 to 255, and the
-    backbone, as far as `endpoint`, runs on each frame, or on the clip, under the layer name
-    "backbone". Returns `({name: input}, features)`.
+    Without a backbone the input is `features`, with one `video`, bytes from 0 to 255. The backbone
+    runs on each frame, or on the clip, under the layer name "backbone".
+
+    Args:
+        backbone: Name in `BACKBONES`, or None.
+        input_shape: (T, h, w, C) or (T, D) of features, or (T, H, W, channels) of a video.
+        backbone_weights: `weights` of `build_backbone`.
+        endpoint: As for `build_backbone`.
+
+    Raises:
+        ValueError, UserError: As `build_backbone`.
     """
     if backbone is None:
         features = keras.Input(input_shape, name="features")

@@ -1,4 +1,4 @@
-"""What the table of backbones says about each."""
+"""The entries of the table of backbones."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Endpoint(NamedTuple):
 class Backbone:
     """One entry of `BACKBONES`.
 
-    `network(height, width, channels)` gives a new `keras.Model` with random weights from normalised
+    `network(height, width, channels)` gives a new `keras.Model` with random weights from normalized
     frames, or from clips where `per_frame` is False, as far as the last endpoint; for three
     channels without reinforcement. Where it ends in a map, `build_backbone` adds a layer "pooled",
     the mean over the cells.
@@ -30,12 +30,12 @@ class Backbone:
     endpoints: dict[str, Endpoint]  # in the order of the network
     endpoint: str  # the one taken by default: the last map, after activation
     pyramid: tuple[str, ...]  # levels for paper 004, low to high; attention acts on the last
-    size: int  # side in pixels of the frames that it was made for
-    minimum_size: int  # side in pixels below which nothing would be left of a map
+    size: int  # side in pixels of the frames that it was designed for
+    minimum_size: int  # side in pixels of the smallest frames that leave a map
     pixels: PixelScale
     description: str
-    weights_file: str  # what a path given as weights must be
-    download: Callable | None = None  # gives the published model; None: there is none to download
+    weights_file: str  # the kinds of file that `weights` may name
+    download: Callable | None = None  # returns the published model; None: there is none to download
     vector: str = "pooled"  # the first endpoint without cells
     per_frame: bool = True  # False: it sees the frames of a clip together
     reinforced: bool = False  # True: it sees RGB and flow together, and has endpoints in RGB

@@ -66,7 +66,7 @@ def _block(x, name, filters, strides, shift):
 
 
 def _convolved(name, norm_name, filters, side, strides):
-    """A convolution and its batch normalisation, with zeros on both sides alike."""
+    """A convolution and its batch normalization, with as many zeros on both sides."""
     return [
         layers.ZeroPadding2D(side // 2, name=f"{name}_pad"),
         layers.Conv2D(filters, side, strides, use_bias=False, name=name),

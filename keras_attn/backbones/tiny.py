@@ -11,8 +11,8 @@ from keras_attn.backbones.spec import Backbone, Endpoint
 class AppendMoments(layers.Layer):
     """Append each map times its row and each map times its column, both from -1 to 1.
 
-    Shapes: `(b, h, w, C) -> (b, h, w, 3 * C)`. A mean over the cells then tells where in the frame
-    a feature is, which the maps alone do not.
+    Shapes: `(b, h, w, C) -> (b, h, w, 3*C)`. A mean over the cells then tells where in the frame a
+    feature is, which the maps alone do not.
     """
 
     def call(self, maps):
@@ -27,10 +27,10 @@ def _network(height, width, channels):
     frames = x = keras.Input((height, width, channels))
     for number, filters in enumerate((16, 32, 16), 1):
         if number == 3:
-            x = layers.GroupNormalization(8)(x)  # unlike batch norm the same in training and in use
+            x = layers.GroupNormalization(8)(x)  # the same in training and inference
         x = layers.Conv2D(filters, 3, strides=2, padding="same", name=f"conv_{number}")(x)
         x = layers.ReLU(name=f"relu_{number}")(x)
-    # The recurrent part gets a weighted sum over the cells and must tell motions apart.
+    # The recurrent part reads a weighted sum over the cells and must tell motions apart.
     x = AppendMoments(name="maps")(x)
     return keras.Model(frames, x)
 

@@ -10,7 +10,11 @@ from keras_attn.errors import UserError
 
 
 def weights_hash(model):
-    """SHA-256, in hex, of all weight values of a model in their order, as float32."""
+    """Return the SHA-256, in hex, of all weight values of a model in their order, as float32.
+
+    Args:
+        model: A Keras model or layer.
+    """
     digest = hashlib.sha256()
     for values in model.get_weights():
         digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
@@ -18,10 +22,14 @@ def weights_hash(model):
 
 
 def flow_weights(rgb_kernel, channels):
-    """The kernel of a first convolution for stacked flow, from that for RGB.
+    """Return the kernel of a first convolution for stacked flow, from that for RGB.
 
     Shapes: `(k, k, 3, filters) -> (k, k, channels, filters)`: the mean over the inputs, repeated
-    and not rescaled, as temporal segment networks do (Wang et al., TSN, ECCV 2016).
+    and not rescaled, as in temporal segment networks (Wang et al., TSN, ECCV 2016).
+
+    Args:
+        rgb_kernel: The kernel for RGB, as a NumPy array.
+        channels: Number of channels of the flow.
     """
     return np.repeat(np.mean(rgb_kernel, axis=2, keepdims=True), channels, axis=2)
 
@@ -29,7 +37,7 @@ def flow_weights(rgb_kernel, channels):
 def load(network, backbone, weights):
     """Fill a network of the table's entry `backbone` with "imagenet" or the file of that path.
 
-    Raises `UserError`, which says what can be given instead.
+    Raises `UserError`, which says what to give instead.
     """
     if Path(weights).suffix in TORCH_FILES:
         load_torch_state(network, weights)
@@ -69,8 +77,7 @@ def _copy(published, network, backbone):
 def load_weights_file(model, path, name, expected):
     """Fill `model`, a part of the backbone `name`, from an HDF5 file.
 
-    Raises `UserError`, which says what was `expected`, when the file is missing or holds
-    something else.
+    Raises `UserError`, which repeats what is `expected`, for a missing file or another network's.
     """
     if not Path(path).is_file():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Optical flow between frames: our TV-L1 on any backend, and OpenCV's methods beside it."""
+"""Optical flow between frames: our TV-L1 on any backend, and OpenCV's methods."""
 
 import numpy as np
 
@@ -8,7 +8,14 @@ GREY = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
 def settings(method):
-    """What `estimate` uses for `method`, as a new dictionary of plain values."""
+    """Return the settings of `estimate` for a method, as a new dictionary of plain values.
+
+    Args:
+        method: One of `METHODS`.
+
+    Raises:
+        ValueError: For an unknown method.
+    """
     _check_method(method)
     if method == "tvl1":
         from keras_attn.flow.tvl1 import SETTINGS
@@ -20,13 +27,20 @@ def settings(method):
 
 
 def estimate(first, second, method="tvl1") -> np.ndarray:
-    """Motion from each frame of `first` to the frame of `second` at its place.
+    """Estimate the motion from each frame of `first` to the frame of `second` at its place.
 
-    Shapes: two of `(B, H, W)` or `(B, H, W, 3)`, uint8 or floats from 0 to 255, RGB, to float32
-    `(B, H, W, 2)`: x, then y, in pixels. A pair of constant frames has zero flow.
+    Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)`, or from RGB
+    `(B, H, W, 3), (B, H, W, 3) -> (B, H, W, 2)`: float32, x, then y, in pixels. A pair of constant
+    frames has zero flow.
 
-    Raises `ValueError` for an unknown method, another rank, two shapes, and values that are not
-    finite; `UserError` when OpenCV is needed and not installed.
+    Args:
+        first: Frames, uint8 or floats from 0 to 255.
+        second: Frames of the same shape.
+        method: "tvl1", ours; or OpenCV's "dis", "farneback" or "tvl1_opencv".
+
+    Raises:
+        ValueError: For an unknown method, another rank, two shapes, and values that are not finite.
+        UserError: When OpenCV is needed and not installed.
     """
     _check_method(method)
     first, second = np.asarray(first), np.asarray(second)
@@ -62,7 +76,11 @@ def _check_frames(first, second):
 
 
 def grey_bytes(frames) -> np.ndarray:
-    """What OpenCV takes: `(B, H, W[, 3])`, 0 to 255, RGB, to `(B, H, W)` uint8."""
+    """Convert frames to `(B, H, W)` uint8, which OpenCV takes.
+
+    Args:
+        frames: `(B, H, W)`, or RGB `(B, H, W, 3)`, 0 to 255.
+    """
     frames = np.asarray(frames)
     if frames.ndim == 4:
         frames = frames.astype("float32") @ np.array(GREY, "float32")

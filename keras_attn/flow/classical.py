@@ -33,14 +33,20 @@ _MINIMUM_SIDE = 16  # DIS and Farnebäck fail on, or read beyond, frames with a 
 
 
 def opencv_flow(first, second, method):
-    """Flow between grey frames, one pair after the other.
+    """Estimate flow between grey frames with OpenCV, one pair after the other.
 
     Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)`, uint8 to float32; x, then y, in pixels. Frames
     with a side below 16 are mirrored out to 16 before, since DIS takes none so small. A pair of
-    constant frames has zero flow. `method` is a key of `SETTINGS`.
+    constant frames has zero flow.
 
     Kroeger et al., ECCV 2016 (DIS); Farnebäck, SCIA 2003; Zach et al., DAGM 2007 (TV-L1).
-    Raises `UserError` when OpenCV, or its contrib part that TV-L1 needs, is not installed.
+
+    Args:
+        first, second: Frames.
+        method: A key of `SETTINGS`.
+
+    Raises:
+        UserError: When OpenCV, or its contrib part that TV-L1 needs, is not installed.
     """
     calculate = _CALCULATORS[method]()
     flows = np.zeros((*first.shape, 2), "float32")

@@ -9,41 +9,50 @@ from keras import ops
 from keras_attn.errors import DataError
 from keras_attn.utils.files import write_atomic
 
-BOUND = 20.0  # pixels per frame; what the bytes 0 and 255 stand for in the TSN tools
+BOUND = 20.0  # pixels per frame at the bytes 0 and 255, as in the TSN tools
 
 _LEVELS = 255
-_SCALE = _LEVELS / (2 * BOUND)  # levels a pixel
+_SCALE = _LEVELS / (2 * BOUND)  # levels per pixel
 _HEADER = struct.Struct("<fii")  # the mark, width, height
 _MARK = 202021.25  # reads "PIEH" in bytes
 _LONGEST_SIDE = 2**16
 
 
 def to_bytes(flow):
-    """Quantise flow: `round(255 * (v + 20) / 40)`, halves to even, what lies beyond is clipped.
+    """Quantize flow: `round(255 * (v + 20) / 40)`, halves to even, clipped at the bound.
 
-    Shapes: `(...)` pixels per frame, finite, to uint8 of the same shape. No motion is 128; inside
-    the bound a value returns from `from_bytes` to within 40 / 510 of a pixel. The TSN tools' code
-    (Wang et al., ECCV 2016).
+    Shapes: `(...) -> (...)`, to uint8. No motion is 128; inside the bound a value returns from
+    `from_bytes` to within 40 / 510 of a pixel. The TSN tools' code (Wang et al., ECCV 2016).
+
+    Args:
+        flow: Finite numbers in pixels per frame.
     """
     flow = ops.cast(ops.convert_to_tensor(flow), "float32")
     return ops.cast(ops.clip(ops.round(flow * _SCALE + _LEVELS / 2), 0, _LEVELS), "uint8")
 
 
 def from_bytes(planes):
-    """Flow in pixels per frame, float32, of the bytes that `to_bytes` made.
+    """Return flow in pixels per frame, float32, from the bytes of `to_bytes`.
 
     Shapes: `(...) -> (...)`. The byte of no motion, 128, gives half a step, 40 / 510: the scale has
     no level at zero. (A network's input subtracts 128 and has a zero there.)
+
+    Args:
+        planes: Bytes of flow.
     """
     return (ops.cast(ops.convert_to_tensor(planes), "float32") - _LEVELS / 2) / _SCALE
 
 
 def flip(planes, axis=-2):
-    """Bytes of flow mirrored left to right: `axis`, the width, is reversed and x is inverted.
+    """Mirror bytes of flow left to right: reverse the width and invert x.
 
     Shapes: `(..., C) -> (..., C)` with the components x, y, x, y, ... as channels. Inverting is
     `255 - byte`, so that no motion, 128, becomes 127: the one level that the reference tools
     accept. Flipped twice, planes are as before.
+
+    Args:
+        planes: Bytes of flow.
+        axis: The width.
     """
     planes = ops.flip(ops.convert_to_tensor(planes), axis)
     horizontal = np.arange(planes.shape[-1]) % 2 == 0
@@ -51,9 +60,13 @@ def flip(planes, axis=-2):
 
 
 def read_flo(path) -> np.ndarray:
-    """The flow `(H, W, 2)`, float32, of a .flo file (Middlebury; FlyingChairs, Sintel).
+    """Read the flow `(H, W, 2)`, float32, of a .flo file (Middlebury; FlyingChairs, Sintel).
 
-    Raises `DataError` when the file is missing, not a .flo file, or not as long as its size says.
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: When the file is missing, not a .flo file, or not as long as its size says.
     """
     path = Path(path)
     try:
@@ -78,9 +91,15 @@ def read_flo(path) -> np.ndarray:
 
 
 def write_flo(path, flow) -> None:
-    """Write flow `(H, W, 2)` to a .flo file, whole or not at all.
+    """Write flow to a .flo file, whole or not at all.
 
-    Raises `ValueError` for another shape, `UserError` when the file cannot be written.
+    Args:
+        path: The file.
+        flow: Array (H, W, 2), x then y, in pixels.
+
+    Raises:
+        ValueError: For another shape.
+        UserError: When the file cannot be written.
     """
     flow = np.asarray(flow)
     if flow.ndim != 3 or flow.shape[-1] != 2 or 0 in flow.shape:

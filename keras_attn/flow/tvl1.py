@@ -58,14 +58,25 @@ def tvl1(
     warps=5,
     iterations=30,
 ):
-    """Flow from `first` to `second`, in pixels: x to the right, then y down.
+    """Estimate flow from `first` to `second`, in pixels: x to the right, then y down.
 
-    Shapes: two of `(B, H, W)` or `(B, H, W, 3)`, 0 to 255, RGB, of any type, to float32
-    `(B, H, W, 2)`; `B` may be unknown, `H` and `W` may not. `scales` counts the frame's own and is
-    reduced until no side is below 16. Constant frames have zero flow. So has a pair with a pixel
-    that is not finite, since a graph cannot raise; `flow.estimate` does.
+    Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)`, float32, or from RGB `(B, H, W, 3), (B, H, W, 3)
+    -> (B, H, W, 2)`; `B` may be unknown, `H` and `W` may not. Constant frames have zero flow. So
+    has a pair with a pixel that is not finite, since a graph cannot raise; `flow.estimate` does.
 
-    Raises `ValueError` for frames of two sizes or of unknown size, and for arguments out of range.
+    Args:
+        first: Frames from 0 to 255, of any type.
+        second: The frame that follows each of `first`.
+        tau: Step of the dual variable.
+        lambda_: Weight of the difference in brightness against the smoothness of the flow.
+        theta: Closeness of the flow and its copy; smaller is closer.
+        scales: Sizes of the pyramid, the frame's own included; reduced until no side is below 16.
+        scale_step: Size of each scale over that of the one before.
+        warps: Times per scale that `second` is warped by the flow.
+        iterations: Rounds per warp.
+
+    Raises:
+        ValueError: For frames of two sizes or of unknown size, and for arguments out of range.
     """
     _check_settings(tau, lambda_, theta, scales, scale_step, warps, iterations)
     first, second = (_precise(x) for x in (first, second))
@@ -202,8 +213,15 @@ def _shifted(x, places):
 class TVL1(keras.layers.Layer):
     """`tvl1` as a layer without weights: `TVL1()(first, second)`.
 
-    Shapes: two of `(B, H, W)` or `(B, H, W, 3)`, 0 to 255, to float32 `(B, H, W, 2)`. `H` and `W`
-    must be known when it is called; float32 under every dtype policy.
+    Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)` in grey, or in color
+    `(B, H, W, 3), (B, H, W, 3) -> (B, H, W, 2)`; frames from 0 to 255, flow in pixels, x then y.
+    `H` and `W` must be known in a call; float32 under every dtype policy.
+
+    Args:
+        tau, lambda_, theta, scales, scale_step, warps, iterations: See `tvl1`.
+
+    Raises:
+        ValueError: For an argument out of range, and in a call as `tvl1`.
     """
 
     def __init__(
@@ -241,10 +259,13 @@ class TVL1(keras.layers.Layer):
 
 
 def estimate_tvl1(first, second) -> np.ndarray:
-    """`tvl1` of NumPy frames, compiled once for each size of frame.
+    """Apply `tvl1` to NumPy frames, compiled once for each size of frame.
 
-    Shapes: as `tvl1`'s, of a known `B`. On a CPU pair after pair, since more at once outgrow its
-    caches; otherwise as many at once as have 2 ** 23 pixels.
+    On a CPU pair after pair, since more at once outgrow its caches; otherwise as many at once as
+    have 2 ** 23 pixels.
+
+    Args:
+        first, second: As for `tvl1`, of a known `B`.
     """
     count, height, width = first.shape[:3]
     at_once = _at_once(height * width)

@@ -34,22 +34,35 @@ _PURPOSE = "compensating camera motion"
 
 
 def camera_motion(first, second, flow) -> np.ndarray:
-    """The homography that takes points of `first` to where the camera's motion puts them.
+    """Return the homography that moves points of `first` as the camera's motion does.
 
-    Shapes: two of `(H, W)` or `(H, W, 3)`, 0 to 255, RGB, and their flow `(H, W, 2)`, to `(3, 3)`
-    float64. The identity where there are too few matches, or too few that agree. The same arguments
-    give the same answer. Raises `ValueError` for shapes that do not fit, `UserError` without
-    OpenCV.
+    The identity where there are too few matches, or too few that agree. The same arguments give the
+    same answer.
+
+    Args:
+        first, second: Two frames `(H, W)` or `(H, W, 3)`, 0 to 255, RGB.
+        flow: Their flow `(H, W, 2)`, in pixels.
+
+    Returns:
+        Array (3, 3), float64.
+
+    Raises:
+        ValueError: For shapes that do not fit.
+        UserError: Without OpenCV.
     """
     first, second, flow = np.asarray(first), np.asarray(second), np.asarray(flow)
     return camera_motions(first[None], second[None], flow[None])[0]
 
 
 def camera_motions(first, second, flow) -> np.ndarray:
-    """`camera_motion` of each pair: `(B, H, W[, 3])` twice and `(B, H, W, 2)` -> `(B, 3, 3)`.
+    """Return the `camera_motion` of each pair, `(B, 3, 3)`.
 
     Faster where each frame of `second` is the next one of `first`, as in a video: the features of a
     frame are then found once.
+
+    Args:
+        first, second: Frames `(B, H, W)` or `(B, H, W, 3)`.
+        flow: Their flow `(B, H, W, 2)`.
     """
     first, second, flow = grey_bytes(first), grey_bytes(second), np.asarray(flow)
     if first.shape != second.shape or flow.shape != (*first.shape, 2):
@@ -72,11 +85,14 @@ def camera_motions(first, second, flow) -> np.ndarray:
 
 
 def compensate(first, second, homography) -> np.ndarray:
-    """`second` as if the camera had not moved since `first`.
+    """Return `second` as if the camera had not moved since `first`, in the frames' shape.
 
-    Shapes: two of `(H, W)` or `(H, W, 3)`, uint8, and `(3, 3)`, to the frames' shape. A pixel that
-    would come from near or beyond the border of `second` is that of `first`. The identity, which
-    says that no motion was found, leaves `second` as it is.
+    A pixel that would come from near or beyond the border of `second` is that of `first`. The
+    identity, which means that no motion was found, leaves `second` as it is.
+
+    Args:
+        first, second: Two frames `(H, W)` or `(H, W, 3)`, uint8.
+        homography: Array (3, 3) of `camera_motion`.
     """
     if np.array_equal(homography, np.eye(3)):
         return second
@@ -96,10 +112,15 @@ def compensate(first, second, homography) -> np.ndarray:
 
 
 def warped_flow(first, second, method: str = "tvl1") -> np.ndarray:
-    """Flow between frames of which the second is freed from the camera's motion.
+    """Estimate flow between frames of which the second is freed from the camera's motion.
 
-    Shapes: as `flow.estimate`, two of `(B, H, W[, 3])` to float32 `(B, H, W, 2)`. Frames of another
-    type than uint8 are rounded. Raises what `flow.estimate` raises.
+    Shapes: as `flow.estimate`. Frames of another type than uint8 are rounded.
+
+    Args:
+        first, second, method: As for `flow.estimate`.
+
+    Raises:
+        ValueError, UserError: As `flow.estimate`.
     """
     flow = estimate(first, second, method)
     first, second = grey_bytes(first), grey_bytes(second)

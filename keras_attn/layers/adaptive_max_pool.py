@@ -6,11 +6,18 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_attn")
 class AdaptiveMaxPool(keras.layers.Layer):
-    """The maxima of `size` (rows, columns) windows that cover the map evenly.
+    """Max pooling to a given number of cells, by windows that cover the map evenly.
 
     Shapes: `(..., H, W, C) -> (..., h, w, C)`. Window i of h has the rows from floor(i H / h) up to
-    ceil((i + 1) H / h), as PyTorch's `adaptive_max_pool2d` has; windows share a row where h does
-    not divide H.
+    ceil((i + 1) H / h), as in PyTorch's `adaptive_max_pool2d`; windows share a row where h does not
+    divide H.
+
+    Args:
+        size: Rows and columns (h, w) of the pooled map.
+
+    Raises:
+        ValueError: When built, for an `h` or `w` below 1 or above the map's, or a map of unknown
+            size.
     """
 
     def __init__(self, size, **kwargs):

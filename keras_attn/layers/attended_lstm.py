@@ -7,12 +7,12 @@ from keras_attn.utils.numerics import softmax
 
 
 def decay(weight_decay):
-    """L2 regularizer `weight_decay * sum(theta ** 2)`, or None for none."""
+    """Return the L2 regularizer `weight_decay * sum(theta ** 2)`, or None for none."""
     return keras.regularizers.L2(weight_decay) if weight_decay else None
 
 
 def lstm_decay(weight_decay):
-    """Regularizer arguments of a Keras LSTM: eq. (11) penalises all weights, biases included."""
+    """Return regularizers of a Keras LSTM: eq. (11) penalizes all weights, biases included."""
     names = ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer")
     return {name: decay(weight_decay) for name in names}
 
@@ -21,16 +21,24 @@ def lstm_decay(weight_decay):
 class AttendedLSTMCell(layers.Layer):
     """One step: choose where to look from the last top state, look, and run both LSTM layers.
 
-    Shapes: `(B, L*C [+ C + U] [+ L]) -> (B, U + L)`: the top hidden state, then the weights.
-    `keras.layers.RNN` takes and stacks one tensor only, so what belongs to a frame travels side
-    by side: the cells' features; with `dropout_masks`, factors for the glimpse (C) and for the
-    input of the second LSTM (U); with `frame_scores`, what the frame itself adds to the scores (L).
+    Shapes: `(B, L*C) -> (B, U + L)`: from the features of the cells, the top hidden state and then
+    the weights. `keras.layers.RNN` takes and stacks one tensor only, so everything that belongs to
+    a frame is concatenated: its features; with `dropout_masks`, factors for the glimpse (C) and for
+    the input of the second LSTM (U); with `frame_scores`, the frame's own summand of the scores
+    (L).
 
     weights = softmax(W h2), eq. (8), with W `(U, L)` and no bias; glimpse = sum_i weights_i x_i,
     eq. (9); then eq. (2)-(6) twice. The two LSTM cells live in one recurrent cell because the
-    weights of a step need the top state of the step before.
+    weights of a step need the top state of the step before. It holds no random operation, which JAX
+    cannot draw inside the loop: masks are inputs. Quan et al. 2020.
 
-    No random op belongs here: inside the loop JAX cannot draw, so masks come as inputs.
+    Args:
+        units: Size U of each of the four states.
+        locations: Number L of cells of a map.
+        channels: Number C of features of a cell.
+        dropout_masks: Whether a step holds the C + U factors.
+        frame_scores: Whether a step ends with L summands of the scores.
+        weight_decay: Factor of the L2 penalty on all weights, eq. (11).
     """
 
     def __init__(
@@ -91,12 +99,15 @@ class AttendedLSTM(layers.Layer):
 
     Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, h, w)`: the top hidden states and the attention
     weights, which sum to one over the cells of a frame. `T` may be unknown; h, w and C may not.
-    The states start at zero, so the first frame's weights are uniform.
+    The states start at zero, so the first frame's weights are uniform. Quan et al. 2020.
 
-    `dropout` acts on what enters each LSTM layer, anew at each step. `current_frame` adds the
-    variant of Quan et al. section 4.4: a 1x1 convolution (Dense(1)) turns the frame into a map and
-    a tanh layer (activation not stated) into a vector of `units` numbers, which joins the last
-    state in the scores. `weight_decay` is the L2 penalty on all weights.
+    Args:
+        units: Size U of the states of both LSTM layers.
+        dropout: Rate for the input of each LSTM layer, drawn anew at each step.
+        current_frame: Whether the frame joins the last state in the scores, section 4.4: a 1x1
+            convolution (Dense(1)) turns it into a map and a tanh layer (the activation is not
+            stated) into a vector of `units` numbers.
+        weight_decay: Factor of the L2 penalty on all weights, eq. (11).
     """
 
     def __init__(self, units, dropout=0.0, current_frame=False, weight_decay=0.0, **kwargs):
@@ -148,13 +159,13 @@ class AttendedLSTM(layers.Layer):
         sequence = [ops.reshape(features, (-1, time, height * width * channels))]
         if self.rate > 0:
             # A mask of the glimpse and one of the lower LSTM's output, drawn for every step.
-            # Dropping entries of the glimpse is dropping channels of the frame in all cells alike.
+            # Dropping entries of the glimpse is dropping channels of the frame in every cell.
             ones = ops.ones((batch, time, channels + self.units), dtype=self.compute_dtype)
             sequence.append(self.dropout(ones))
         if self.current_frame:
             frame_map = ops.reshape(self.frame_map(features), (-1, time, height * width))
             sequence.append(self.frame_scores(self.frame_vector(frame_map)))
-        # One part goes as it is: joining copies the features, the largest tensor of the model.
+        # Alone, the features are passed on uncopied: they are the model's largest tensor.
         joined = ops.concatenate(sequence, axis=-1) if len(sequence) > 1 else sequence[0]
         outputs = self.rnn(joined)
         weights = ops.reshape(outputs[:, :, self.units :], (-1, time, height, width))

@@ -7,9 +7,9 @@ from keras_attn.layers.saliency_mask import convolutions
 from keras_attn.utils.checks import check_option
 from keras_attn.utils.numerics import softmax
 
-# How frame and state make a score: by a hidden layer, or each by a linear map of its own.
+# How a frame and the state are scored: by a hidden layer, or by a linear map of each.
 ENERGIES = ("tanh", "additive")
-# What the LSTM sees of the weighted frames: their sum, or, as eq. (4) is printed, 1/n of it.
+# The input of the LSTM: the sum of the weighted frames, or, as eq. (4) is printed, 1/n of it.
 GLIMPSES = ("sum", "mean")
 
 
@@ -18,13 +18,19 @@ class ConvLSTMAttentionCell(layers.Layer):
     """One iteration: weigh all frames by the last state, sum them, run the convolutional LSTM.
 
     Shapes: `(B, 1) -> (B, U + T)`: from a tick, which holds nothing, the mean of the new hidden
-    state over the cells and the weights of the frames. Both states are `(B, h, w, U)`.
+    state over the cells and the weights of the frames. Both states are `(B, h, w, U)`. Meng et al.
+    2018, eq. (2)-(4).
 
-    `sequence` is what every iteration sees, to be set while the loop runs: the part of the scores'
-    hidden layer that the frames make, `(B, T, A)`, and the frames `(B, T, h, w, 4 U)`, already
-    convolved with the kernels of the gates: the convolution of a weighted sum is the weighted sum
-    of the convolutions, so that all are done at once before the loop. A loop reads such a tensor
-    where it is. In the state it would be copied at every iteration that XLA differentiates.
+    `sequence` is the input that every iteration shares, set while the loop runs: the frames'
+    summand of the hidden layer of the scores, `(B, T, A)`, and the frames `(B, T, h, w, 4 U)`,
+    already convolved with the kernels of the gates: the convolution of a weighted sum is the
+    weighted sum of the convolutions, so all are computed at once before the loop. A loop reads such
+    a tensor in place. As a state it would be copied at every iteration that XLA differentiates.
+
+    Args:
+        units: Number U of channels of both states.
+        energy: "tanh" or "additive", see `ConvLSTMAttention`.
+        attention_units: Size A of the hidden layer of the "tanh" scores; unused with "additive".
     """
 
     sequence = None
@@ -83,13 +89,20 @@ class ConvLSTMAttention(layers.Layer):
     Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, T)`: at each iteration the hidden state's mean
     over the cells, and the weights of the frames, which sum to one over the last axis. `T` may be
     unknown; h, w and C may not. The order of the frames plays no part: permuting them permutes the
-    weights. The first states are those that two convolutional networks make of the mean frame,
-    eq. (5), of C / 2 and `units` filters.
+    weights. Two convolutional networks, of C / 2 and `units` filters, compute the first states from
+    the mean frame, eq. (5). Meng et al. 2018.
 
-    `energy="tanh"` scores a frame by v . tanh(W_h mean(h) + W_x mean(x) + b), with
-    `attention_units` hidden units; "additive" by w_h . mean(h) + w_x . mean(x), where the softmax
-    cancels the state: all iterations have the same weights. `glimpse` is "sum", the weighted sum of
-    the frames, or "mean", that divided by their number.
+    Args:
+        units: Number U of channels of the states.
+        energy: How a frame is scored, eq. (2). "tanh": v . tanh(W_h mean(h) + W_x mean(x) + b);
+            "additive", as printed: w_h . mean(h) + w_x . mean(x), where the softmax cancels the
+            state, so that all iterations have the same weights.
+        attention_units: Size of the hidden layer of the "tanh" scores.
+        glimpse: Input of the LSTM, eq. (4): "sum", the weighted sum of the frames, or "mean", as
+            printed, that divided by their number.
+
+    Raises:
+        ValueError: For an unknown `energy` or `glimpse`.
     """
 
     def __init__(self, units, energy="tanh", attention_units=512, glimpse="sum", **kwargs):

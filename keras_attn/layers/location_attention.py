@@ -8,14 +8,16 @@ from keras_attn.utils.numerics import precise, softmax
 
 @keras.saving.register_keras_serializable("keras_attn")
 class LocationAttention(keras.layers.Layer):
-    """Each cell scores its features with weights that no other cell shares; softmax over the cells.
+    """Attention over the cells of a map, each scored by a kernel of its own.
 
     Shapes: `(b, h, w, C) -> (b, h, w)`; the weights sum to one over the cells of a map. Yang et al.
-    2020, eq. (7)-(8): `(h w, C)` kernel entries, no bias. With `map_size` (height, width) the
-    scores are resized to that map, bilinearly, before the softmax, so that features of one network
-    can say where to look in those of another.
+    2020, eq. (7)-(8): `(h w, C)` kernel entries, no bias. The kernel starts at zero (ours), so the
+    attention starts uniform.
 
-    The kernel starts at zero (ours), so that attention starts as the plain mean.
+    Args:
+        map_size: Rows and columns to which the scores are resized, bilinearly, before the softmax,
+            so that the features of one network weigh the cells of another. None: those of the
+            features.
     """
 
     def __init__(self, map_size=None, **kwargs):

@@ -11,6 +11,9 @@ class PerFrame(keras.layers.Wrapper):
     Shapes: `(B, T, ...) -> (B, T, ...)`, for each output of a layer with several. Unlike
     `keras.layers.TimeDistributed` the graph holds one copy of `layer` whatever `T` is, and `T` may
     be unknown. Integer pixels reach `layer` as they are: layers cast floating-point inputs only.
+
+    Args:
+        layer: Layer or model that takes a batch of frames.
     """
 
     def build(self, video_shape):

@@ -17,9 +17,9 @@ NORMS = ("l2", "l1")
 
 
 def unit_columns(weights):
-    """Weights over axis 1, divided by their l2 norm there.
+    """Divide weights by their l2 norm over axis 1.
 
-    They sum to one, so that the norm is at least one over the root of their number: never zero.
+    They sum to one, so the norm is at least one over the root of their number: never zero.
     """
     return weights / ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
 
@@ -28,28 +28,35 @@ def unit_columns(weights):
 class PyramidAttention(layers.Layer):
     """One map from the maps of all frames: each of its cells is a weighted sum of theirs.
 
-    Shapes: `[(B, T, h, w, C_1), ..., (B, T, h, w, C)] ->
-    (B, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m)`. The inputs are the N levels of a pyramid,
-    pooled to one size; the last is the one that is summed. The second output are the weights of
-    the cells of all frames for each of the m = h * w cells of the new map, which sum to one over
-    T, h and w; the third are those that each level alone would give. T may be unknown and differ
-    from call to call; h, w and the channels may not. The order of the frames plays no part.
+    Shapes: `[(B, T, h, w, D), (B, T, h, w, C)] -> (B, h, w, C), (B, T, h, w, h*w), (B, 2, T, h, w,
+    h*w)` for two levels. The inputs are the levels of a pyramid, pooled to one size; the last is
+    the one that is summed. The second output holds the weights of the cells of all frames for each
+    of the h * w cells of the new map, which sum to one over T, h and w; the third those of each
+    level alone. T may be unknown and differ from call to call; h, w and the channels may not. The
+    order of the frames plays no part. Hu et al.
 
-    Each level scores each of its cells for each cell of the new map by a kernel `(C_j, m)` and a
-    bias, eq. (2) and (13). The levels are joined by `fusion`, "product", "sum" or "max", a softmax
-    makes weights of them, eq. (3), which then sum the features, eq. (4): divided by their l2 norm
-    with `aggregate_norm="l2"`, so that r copies of every frame multiply the map by the root of r,
-    or as they are with "l1", a mean that copies do not change.
+    Each level scores each of its cells for each cell of the new map by a kernel `(C_j, h * w)` and
+    a bias, eq. (2) and (13); `fusion` joins the levels, and a softmax gives the weights, eq. (3),
+    which then sum the features, eq. (4).
 
-    `mode="shared"` is what Hu et al. compare with in table 5: one score for a cell (m = 1), and
-    each cell of the new map is the weighted sum of that cell over the frames.
+    A bias shifts all scores of a softmax by the same: with one level or the sum it has no effect.
+    With the product of levels, kernels and biases of zero would stay so, as all gradients are zero.
 
-    A bias shifts all scores of a softmax alike: with one level or the sum it has no effect. With
-    the product of levels, kernels and biases of zero would stay so, as all gradients are zero.
+    Args:
+        fusion: How the scores of the levels are joined: "product", "sum" or "max".
+        mode: "interaction", or "shared", the comparison of table 5: one score per cell (the last
+            axis of the weights has size 1), and each cell of the new map is the weighted sum of
+            that cell over the frames.
+        aggregate_norm: "l2" divides the weights by their l2 norm before the sum, so that r copies
+            of every frame multiply the map by the root of r; "l1" does not, and the map is a mean
+            that copies do not change.
+        streams: Number of streams, as RGB and flow, whose frames follow one another along T, a
+            multiple of it; each is scored by kernels and biases of its own, and a bias can move
+            attention from one to another.
 
-    With `streams=2` the frames are those of two streams, as RGB and flow, one stream after the
-    other, each scored by kernels and biases of its own: T is even, and a bias can move attention
-    from one stream to the other.
+    Raises:
+        ValueError: For an unknown option or `streams` below 1; when built, for levels that are no
+            list of maps of one size.
     """
 
     def __init__(
@@ -119,9 +126,17 @@ class PyramidAttention(layers.Layer):
 class AttentionPenalties(layers.Layer):
     """The two losses of Hu et al. for each video by itself.
 
-    Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`: of what
-    `PyramidAttention` summed and gave, `losses.interaction` and `losses.pyramid`. A model has
-    these two numbers as outputs in place of all they come from, 15 MB for 25 frames.
+    Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`:
+    `losses.interaction` and `losses.pyramid` of the features that `PyramidAttention` summed and of
+    the weights that it returned. A model has these two numbers as outputs in place of those
+    weights, 15 MB for 25 frames.
+
+    Args:
+        interaction_reduction: `reduction` of `losses.interaction`.
+        pyramid_form: `form` of `losses.pyramid`.
+
+    Raises:
+        ValueError: For an unknown option.
     """
 
     def __init__(self, interaction_reduction="relative", pyramid_form="safe", **kwargs):

@@ -10,17 +10,21 @@ from keras_attn.utils.numerics import softmax
 class ReattendingLSTMCell(layers.Layer):
     """One iteration: weigh all frames by the last top state, look, and run both LSTM layers.
 
-    Shapes: `(B, D + U) -> (B, U + T)`: factors that drop entries of the glimpse (D) and of the
-    input of the second LSTM (U) give the top hidden state and the weights of the frames.
+    Shapes: `(B, D + U) -> (B, U + T)`: from factors that drop entries of the glimpse (D) and of the
+    input of the second LSTM (U), the top hidden state and the weights of the frames.
 
     scores = score_activation(w_a h2 + u_a v_i + b_a), eq. (5); weights = softmax(scores), eq. (6);
-    glimpse = sum_i weights_i v_i, eq. (4); then eq. (3) twice.
+    glimpse = sum_i weights_i v_i, eq. (4); then eq. (3) twice. Liu et al. 2017.
 
-    `sequence` is what every iteration sees, to be set while the loop runs: `u_a v_i + b_a` (B, T)
-    and the features (B, T, D). A loop reads such a tensor where it is. In the state it would be
-    copied at every iteration that XLA differentiates.
+    `sequence` is the input that every iteration shares, set while the loop runs: `u_a v_i + b_a`
+    (B, T) and the features (B, T, D). A loop reads such a tensor in place. As a state it would be
+    copied at every iteration that XLA differentiates. The cell holds no random operation, which JAX
+    cannot draw inside the loop: masks are inputs.
 
-    No random op belongs here: inside the loop JAX cannot draw, so masks come as inputs.
+    Args:
+        units: Size U of each of the four states.
+        channels: Number D of features of a frame.
+        score_activation: See `ReattendingLSTM`.
     """
 
     sequence = None
@@ -60,13 +64,16 @@ class ReattendingLSTM(layers.Layer):
 
     Shapes: `(B, T, D) -> (B, I, U), (B, I, T)`: the top hidden states and the attention weights,
     which sum to one over the frames. `T` may be unknown; D may not. The states start at zero.
-    The order of the frames plays no part: permuting them permutes the weights.
+    The order of the frames plays no part: permuting them permutes the weights. Liu et al. 2017.
 
-    `score_activation` is the name of a Keras activation. "tanh", eq. (5), keeps every score between
-    -1 and 1, so that no frame weighs more than e^2 = 7.39 times another. With None the state adds
-    the same to all scores, which the softmax cancels: all iterations have the same weights.
-
-    `dropout` acts on what enters each LSTM layer, anew at each iteration.
+    Args:
+        units: Size U of the states of both LSTM layers.
+        iterations: Number I of steps.
+        dropout: Rate for the input of each LSTM layer, drawn anew at each iteration.
+        score_activation: Name of a Keras activation. "tanh", eq. (5), keeps every score between -1
+            and 1, so that no frame weighs more than e^2 = 7.39 times another. With None the state
+            adds the same to all scores, which the softmax cancels: all iterations have the same
+            weights.
     """
 
     def __init__(self, units, iterations, dropout=0.0, score_activation="tanh", **kwargs):

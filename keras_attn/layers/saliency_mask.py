@@ -5,7 +5,7 @@ from keras import layers
 
 
 def convolutions(filters, dtype, name):
-    """3x3 convolutions without biases, each with batch normalization and a ReLU after it.
+    """Stack 3x3 convolutions without biases, each followed by batch normalization and a ReLU.
 
     Shapes: `(b, h, w, C) -> (b, h, w, filters[-1])`. Momentum and epsilon are those of the authors'
     code, PyTorch's defaults.
@@ -23,10 +23,11 @@ class SaliencyMask(layers.Layer):
     """How salient each cell of a map is, by itself: a sigmoid, which does not sum to one.
 
     Shapes: `(b, h, w, C) -> (b, h, w)`, between 0 and 1. Three 3x3 convolutions of C / 2, C / 4 and
-    1 filters without biases, the first two with batch normalization and a ReLU; the paper says
-    "several layers" in its figure 2 and three in section 3.2, the rest is as in the authors' code.
+    1 filters without biases, the first two with batch normalization and a ReLU. Meng et al. 2018
+    say "several layers" in figure 2 and three in section 3.2; the rest is as in the authors' code.
 
-    Raises `ValueError` for fewer than 4 channels.
+    Raises:
+        ValueError: When built, for fewer than 4 channels.
     """
 
     def build(self, features_shape):

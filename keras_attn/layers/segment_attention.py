@@ -12,10 +12,10 @@ MINIMUM_ENTROPY = 1e-6
 
 
 def confidence(probabilities):
-    """Reciprocal of the entropy, in nats: `(..., K) -> (...)`, in float32 at least.
+    """Return the reciprocal of the entropy, in nats: `(..., K) -> (...)`, in float32 at least.
 
-    Yang et al. 2020, eq. (1)-(2). Between 1 / log(K), where all classes are alike, and
-    1 / `MINIMUM_ENTROPY`, where one class has all.
+    Yang et al. 2020, eq. (1)-(2). It lies between 1 / log(K), where all classes are equally
+    probable, and 1 / `MINIMUM_ENTROPY`, where one class has all the probability.
     """
     probabilities = precise(probabilities)
     logs = ops.log(ops.maximum(probabilities, 1e-36))  # 0 log 0 = 0; XLA has nothing smaller
@@ -23,10 +23,10 @@ def confidence(probabilities):
 
 
 def most_confident(confidences, keep, groups=1):
-    """Whether each segment is among the `keep` most confident of its group: `(B, S) -> (B, S)`.
+    """Tell whether each segment is among the `keep` most confident of its group.
 
-    Booleans. The groups are runs of segments, as equal as `groups` runs of S can be; of two
-    segments alike the earlier one is the more confident.
+    Shapes: `(B, S) -> (B, S)`, booleans. The groups are runs of segments, as equal as `groups` runs
+    of S can be; of two equally confident segments the earlier one comes first.
     """
     count = ops.shape(confidences)[1]
     place = ops.arange(count, dtype="int32")
@@ -39,18 +39,26 @@ def most_confident(confidences, keep, groups=1):
 
 @keras.saving.register_keras_serializable("keras_attn")
 class SelectedSegments(PerFrame):
-    """`layer` on every segment; it is trained on the most confident ones only.
+    """`layer` on every segment, trained on the most confident segments only.
 
-    Shapes: `(B, S, ...) -> {name: (B, S, ...)}`: what `layer`, a network with named outputs, gives
-    for each segment, and `selected` `(B, S)`, one for the `keep` segments of each of `groups` runs
-    whose `logits` are most confident and zero for the others. S may be unknown.
+    Shapes: `(B, S, h, w, C) -> {"logits": (B, S, K), "selected": (B, S)}` for a network of images
+    whose only output is `logits`; other named outputs are returned, too. `selected` is one for the
+    `keep` segments of each of `groups` runs whose `logits` are most confident and zero for the
+    others. S may be unknown.
 
     Yang et al. 2020, algorithm 1. In training all segments pass in inference mode and without a
     gradient; the selected ones pass again in training mode, and their outputs take the place of the
-    first ones. So no activation of another segment is held for the backward pass. Where nothing is
-    left out there is one pass.
+    first ones. So no activation of another segment is held for the backward pass. Where all
+    segments are selected there is one pass.
 
-    Raises `ValueError` where there are fewer segments than are to be selected.
+    Args:
+        layer: Network with named outputs, `logits` among them, that takes a batch of segments.
+        groups: Number of runs into which the segments of a video are divided.
+        keep: Number of segments selected from each run.
+
+    Raises:
+        ValueError: For `groups` or `keep` below 1; when built, for fewer segments than are
+            selected.
     """
 
     def __init__(self, layer, groups=3, keep=1, **kwargs):
@@ -82,7 +90,7 @@ class SelectedSegments(PerFrame):
         return {**outputs, "selected": ops.cast(selected, self.compute_dtype)}
 
     def _train_selected(self, row, selected, outputs):
-        """The outputs for all in the row, those of the selected ones from training mode."""
+        """Replace the outputs of the selected segments by those of training mode."""
         batch, count = ops.shape(selected)
         later = ops.arange(count, 0, -1, dtype="int32")  # so that top_k finds the selected in order
         _, place = ops.top_k(ops.where(selected, later, 0), self.groups * self.keep)
@@ -108,14 +116,20 @@ POOLINGS = ("confidence", "confidence_sum", "average")
 
 @keras.saving.register_keras_serializable("keras_attn")
 class ConfidencePool(keras.layers.Layer):
-    """A video's decision from those of its segments, the confident ones counting more.
+    """Pool the decisions of a video's segments, the confident ones counting more.
 
-    Shapes: `(B, S, K) -> (B, K), (B, S)`: the logarithm of the pooled probabilities, and what each
-    segment counts for, which sums to one; both in float32 at least.
+    Shapes: `(B, S, K) -> (B, K), (B, S)`: from the logits of the segments, the logarithm of the
+    pooled probabilities, and the weights of the segments, which sum to one; both in float32 at
+    least.
 
-    `pooling`: "confidence" weights the `keep` most confident segments by their confidence, divided
-    by its sum; "confidence_sum" does not divide, as Yang et al. 2020 print eq. (11), so that only
-    the scale of the pooled probabilities differs; "average" is the mean over all segments.
+    Args:
+        keep: Number of segments that count, the most confident ones.
+        pooling: "confidence" weights these by their confidence, divided by its sum;
+            "confidence_sum" does not divide, as Yang et al. 2020 print eq. (11), so that only the
+            scale of the pooled probabilities differs; "average" is the mean over all segments.
+
+    Raises:
+        ValueError: For an unknown `pooling`, or `keep` below 1.
     """
 
     def __init__(self, keep=15, pooling="confidence", **kwargs):
@@ -142,7 +156,7 @@ class ConfidencePool(keras.layers.Layer):
 
 
 def _log_of_sum(factors, log_probabilities):
-    """log(sum_n factors_n p_n), eq. (11), which no saturated segment turns into log(0)."""
+    """Return log(sum_n factors_n p_n), eq. (11), which no saturated segment turns into log(0)."""
     positive = factors > 0
     logs = ops.where(positive, ops.log(ops.where(positive, factors, 1.0)), -1e30)
     return ops.logsumexp(logs[:, :, None] + log_probabilities, axis=1)

@@ -8,7 +8,7 @@ SHARE = 8  # one channel in eight moves each way, as in the authors' code
 
 @keras.saving.register_keras_serializable("keras_attn")
 class TemporalShift(keras.layers.Layer):
-    """The first eighth of the channels comes from the next frame, the second from the last one.
+    """Take one eighth of the channels from the next frame and another from the previous one.
 
     Shapes: `(B, T, h, w, C) -> (B, T, h, w, C)`; `T` may be unknown. With F = C // 8, frame t gets
     the channels [0, F) of frame t + 1 and [F, 2F) of frame t - 1, zeros where there is no such

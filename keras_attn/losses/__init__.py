@@ -1,4 +1,4 @@
-"""Terms of the papers' objectives, as pure functions of what a model gives."""
+"""Terms of the papers' objectives, as pure functions of a model's outputs."""
 
 from keras_attn.losses.blocks import (
     block_entropy,

@@ -1,4 +1,4 @@
-"""What the losses check in their arguments, and a square root with a bounded slope."""
+"""Checks of the losses' arguments, and a square root with a bounded slope."""
 
 import math
 
@@ -16,7 +16,7 @@ _ROOT_EPSILON = 1e-10
 
 
 def checked(name, tensor, *layouts):
-    """The tensor in float32 at least; `ValueError` unless it has as many axes as a layout."""
+    """Return the tensor in float32 at least; raise unless it has as many axes as a layout."""
     tensor = ops.convert_to_tensor(tensor)
     if len(tensor.shape) not in [layout.count(",") + 1 for layout in layouts]:
         shapes = " or ".join(layouts)
@@ -25,10 +25,11 @@ def checked(name, tensor, *layouts):
 
 
 def check_axis(name, axis, found, expected):
+    """Raise unless two sizes of an axis, if both are known, agree."""
     if None not in (found, expected) and found != expected:
         raise ValueError(f"{name} must have {axis}={expected} as weights have, got {found}")
 
 
 def bounded_root(x):
-    """Square root of max(x, 0), zero at zero, with a bounded slope."""
+    """Return the square root of max(x, 0), zero at zero, with a bounded slope."""
     return ops.sqrt(ops.relu(x) + _ROOT_EPSILON) - math.sqrt(_ROOT_EPSILON)

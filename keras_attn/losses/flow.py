@@ -17,7 +17,13 @@ def relaxed_flow_error(flow, predicted, relaxation=FLOW_RELAXATION):
     batch; unit: that of the flow, squared. Yang et al. 2020, eq. (4), with the threshold
     `relaxation * |flow|`: the printed `relaxation * flow` would enlarge the error of negative flow.
 
-    Raises `ValueError` for other shapes, or `relaxation < 0`.
+    Args:
+        flow: True flow, x then y.
+        predicted: Predicted flow, in the same unit.
+        relaxation: Share of the true flow within which an error counts as none.
+
+    Raises:
+        ValueError: For other shapes, or `relaxation < 0`.
     """
     flow, predicted = (ops.convert_to_tensor(x) for x in (flow, predicted))
     if flow.shape[-1] != 2 or tuple(flow.shape) != tuple(predicted.shape):

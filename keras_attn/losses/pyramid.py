@@ -15,17 +15,21 @@ PYRAMID_FORMS = ("safe", "printed")
 def interaction(features, weights, reduction="relative"):
     """Rewards columns of weights that catch the variance of the features and do not overlap.
 
-    Shapes: `(B, n, C), (B, n, m) -> ()`: features at n positions, and one column of weights for
-    each of m outputs, of l2 norm one. Hu et al., eq. (8): minus the squared norm of the weighted
-    features, plus the squared products of each two different columns; the mean over the batch.
+    Shapes: `(B, n, C), (B, n, m) -> ()`: minus the squared norm of the weighted features, plus the
+    squared products of each two different columns; the mean over the batch. Hu et al., eq. (8).
 
-    `reduction="sum"` is the printed one. Its first term has no lower bound: 1e2 to 1e4 for the
-    activations of a backbone, which learns to grow them where it is trained. `"mean"` divides the
-    terms by their numbers m * C and m * (m - 1). `"relative"` (ours) divides the first term by the
-    squared norm of the features, to which it sends no gradient: it then lies between -m and 0, at
-    least -1 when the columns are orthonormal. The second lies between 0 and m * (m - 1).
+    Args:
+        features: Features at n positions.
+        weights: One column of weights for each of m outputs, of l2 norm one.
+        reduction: "sum" is the printed one. Its first term has no lower bound: 1e2 to 1e4 for the
+            activations of a backbone, which learns to grow them where it is trained. "mean" divides
+            the terms by their numbers m * C and m * (m - 1). "relative" (ours) divides the first
+            term by the squared norm of the features, to which it sends no gradient: it then lies
+            between -m and 0, at or above -1 when the columns are orthonormal. The second lies
+            between 0 and m * (m - 1).
 
-    Raises `ValueError` for another rank, different n, or an unknown reduction.
+    Raises:
+        ValueError: For another rank, different n, or an unknown reduction.
     """
     features = checked("features", features, "(B, n, C)")
     weights = checked("weights", weights, "(B, n, m)")
@@ -51,18 +55,22 @@ def interaction(features, weights, reduction="relative"):
 def pyramid(level_weights, weights, frames=1, form="safe"):
     """Rewards levels of a pyramid that look elsewhere than all of them together.
 
-    Shapes: `(B, N, n, m), (B, n, m) -> ()`: for each of m outputs the weights over n positions, of
-    N levels and of their fusion, all summing to one over n. The positions are those of `frames`
-    frames, one frame after the other. Hu et al., eq. (9)-(10), (14)-(15): the root of the sum of
-    1 - distance^2 over levels, outputs and frames; the mean over the batch.
+    Shapes: `(B, N, n, m), (B, n, m) -> ()`: the root of the sum of 1 - distance^2 over levels,
+    outputs and frames; the mean over the batch. Hu et al., eq. (9)-(10), (14)-(15).
 
-    `form="printed"` measures the distance to the fused weights divided by their l2 norm. As
-    distance^2 reaches 2, what is under the root can be negative and the root not a number.
-    `"safe"` (ours) compares weights that both sum to one and takes 1 - distance^2 / 2, which is
-    never negative. With one level it is constant.
+    Args:
+        level_weights: For each of m outputs the weights of N levels over n positions, which sum to
+            one over n.
+        weights: Those of the levels' fusion, likewise.
+        frames: Number of frames whose cells, one frame after the other, are the n positions.
+        form: "printed" measures the distance to the fused weights divided by their l2 norm. As
+            distance^2 reaches 2, the number under the root can be negative and the root NaN. "safe"
+            (ours) compares weights that both sum to one and takes 1 - distance^2 / 2, which is
+            never negative. With one level it is constant.
 
-    Raises `ValueError` for another rank, different n or m, an n that is no multiple of `frames`,
-    or an unknown form.
+    Raises:
+        ValueError: For another rank, different n or m, an n that is no multiple of `frames`, or an
+            unknown form.
     """
     level_weights = checked("level_weights", level_weights, "(B, N, n, m)")
     weights = checked("weights", weights, "(B, n, m)")

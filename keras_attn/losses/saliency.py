@@ -12,13 +12,17 @@ UNIMODALITY_REDUCTIONS = ("sum", "sqrt_mean")  # the first is the default
 
 
 def total_variation(mask):
-    """Sum of the absolute differences between neighbouring cells, down and to the right.
+    """Sum of the absolute differences between neighboring cells, down and to the right.
 
     Shapes: `(B, T, h, w) -> ()`: the sum over cells and frames, the mean over the batch. Meng et
-    al. 2019, eq. (8); their code sums over the batch too, so its lambda is to be multiplied by its
-    batch size. Zero for a constant mask, the length of the boundary for a binary one.
+    al. 2019, eq. (8); their code sums over the batch too, so multiply its lambda by its batch size.
+    Zero for a constant mask, the length of the boundary for a binary one.
 
-    Raises `ValueError` for another rank.
+    Args:
+        mask: A mask over the cells of each frame.
+
+    Raises:
+        ValueError: For another rank.
     """
     mask = checked("mask", mask, "(B, T, h, w)")
     down = ops.abs(mask[:, :, 1:] - mask[:, :, :-1])
@@ -30,26 +34,35 @@ def contrast(mask):
     """Pushes the cells of a mask away from a half: `-mask / 2` above it, `mask / 2` elsewhere.
 
     Shapes: `(B, T, h, w) -> ()`: the sum over cells and frames, the mean over the batch. Meng et
-    al. 2019, eq. (9); the choice of the side has no gradient. Between -1/2 and 1/4 a cell.
+    al. 2019, eq. (9); the choice of the side has no gradient. Between -1/2 and 1/4 per cell.
 
-    Raises `ValueError` for another rank.
+    Args:
+        mask: A mask over the cells of each frame, between 0 and 1.
+
+    Raises:
+        ValueError: For another rank.
     """
     mask = checked("mask", mask, "(B, T, h, w)")
     return ops.mean(ops.sum(ops.where(mask > 0.5, -mask, mask) / 2, axis=(1, 2, 3)))
 
 
 def unimodality(weights, reduction="sum"):
-    """Penalises temporal weights that are not log-concave: `left * right` above `middle ** 2`.
+    """Penalizes temporal weights that are not log-concave: `left * right` above `middle ** 2`.
 
     Shapes: `(B, T) -> ()`, or `(B, I, T) -> ()` for the weights of I iterations. Meng et al. 2019,
-    eq. (10). `reduction="sum"` is the printed one: the sum over neighbouring triples and
-    iterations, the mean over the batch. `"sqrt_mean"` is that of their code: the mean over triples,
-    iterations and the batch of the root of each.
+    eq. (10).
 
     Positive weights without penalty have a single peak. The converse does not hold: (.6, .1, .09)
-    falls and is penalised; nor does it hold with zeros: (.5, 0, 0, .5) has two peaks and is not.
+    falls and is penalized; nor does it hold with zeros: (.5, 0, 0, .5) has two peaks and is not.
 
-    Raises `ValueError` for another rank, fewer than 3 frames, or an unknown reduction.
+    Args:
+        weights: Weights of the frames, which sum to one over the last axis.
+        reduction: "sum" is the printed one: the sum over neighboring triples and iterations, the
+            mean over the batch. "sqrt_mean" is that of their code: the mean over triples,
+            iterations and the batch of the root of each.
+
+    Raises:
+        ValueError: For another rank, fewer than 3 frames, or an unknown reduction.
     """
     check_option("reduction", reduction, UNIMODALITY_REDUCTIONS)
     weights = checked("weights", weights, "(B, T)", "(B, I, T)")

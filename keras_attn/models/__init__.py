@@ -1,4 +1,4 @@
-"""Models, one file a paper; importing this makes their saved `.keras` files loadable."""
+"""Models, one file per paper; importing this makes their saved `.keras` files loadable."""
 
 from keras_attn.models.base import VideoClassifier, swap_input
 from keras_attn.models.flow_pretraining import FlowPretraining

@@ -1,4 +1,4 @@
-"""What the models share: outputs with names, an objective with names, two kinds of input."""
+"""The base of all models: named outputs, a named objective, two kinds of input."""
 
 import warnings
 
@@ -11,11 +11,16 @@ from keras_attn.backbones import BACKBONES
 class VideoClassifier(keras.Model):
     """A functional model from a video, or its features, to a dict of named float32 tensors.
 
-    `outputs["logits"]` meets the compiled metrics, and what `supervised` returns the compiled loss.
-    Everything else that a paper adds to its objective is returned by `loss_terms`, and logged
+    `outputs["logits"]` meets the compiled metrics, and the result of `supervised` the compiled
+    loss. Everything else that a paper adds to its objective is returned by `loss_terms`, and logged
     under its own name from `loss_term_names`. A model also answers `explain(outputs)` with the
     canonical maps `{"where": (B, T, h, w), "when": (B, T)}`, non-negative and summing to one over
-    the cells of a frame and over the frames.
+    the cells of a frame and over the frames. `keras_attn.testing.check_model` checks all this.
+
+    Args:
+        inputs: Tensors by name, "features" or "video".
+        outputs: Tensors by name, "logits" (B, K) among them.
+        loss_term_names: Names of the terms that `loss_terms` returns.
     """
 
     def __init__(self, inputs, outputs, loss_term_names=(), **kwargs):
@@ -27,11 +32,11 @@ class VideoClassifier(keras.Model):
     # === Objective ===
 
     def supervised(self, labels, outputs, sample_weight=None):
-        """What the compiled loss sees: labels, logits and, if any, sample weights."""
+        """Return the arguments of the compiled loss: labels, logits and, if any, sample weights."""
         return labels, outputs["logits"], sample_weight
 
     def loss_terms(self, labels, outputs):
-        """Scalars added to the compiled loss, by name."""
+        """Return the scalars that are added to the compiled loss, by name."""
         return {}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -49,24 +54,24 @@ class VideoClassifier(keras.Model):
     # === Answers ===
 
     def step_probabilities(self, outputs):
-        """The decision at each frame, `(B, T, K)`: the clip's own where a model has no others."""
+        """Return the decision at each frame, `(B, T, K)`; the clip's if a model has no others."""
         probabilities = ops.softmax(ops.convert_to_tensor(outputs["logits"]))
         when = self.explain(outputs)["when"]
         return ops.ones_like(when)[:, :, None] * probabilities[:, None]
 
     def check_frames(self, frames):
-        """`ValueError` unless the model can answer for clips of `frames` frames."""
+        """Raise a `ValueError` unless the model can answer for clips of `frames` frames."""
 
     # === Input ===
 
     @staticmethod
     def input_arguments(backbone, cached):
-        """Constructor arguments for frames and the backbone of that name, or its cached output."""
+        """Return the constructor arguments for frames and a backbone, or its cached output."""
         return {"backbone": None if cached else backbone}
 
     @staticmethod
     def endpoint(backbone, arguments):
-        """The output of the backbone of that name that a model built with `arguments` reads."""
+        """Return the output of the backbone that a model built with `arguments` reads."""
         return BACKBONES[backbone].endpoint
 
     @property
@@ -87,18 +92,25 @@ class VideoClassifier(keras.Model):
 
 
 def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None):
-    """The same model with another kind of input: frames and a backbone, or its cached output.
+    """Return the same model with another input: frames and a backbone, or its cached output.
 
-    `backbone` and `input_shape` are those of the model's constructor. All weights outside the
-    backbone are copied; the backbone starts from `backbone_weights`, or, if both models have the
-    same backbone and no weights are given, from the model's own.
+    All weights outside the backbone are copied; the backbone starts from `backbone_weights`, or, if
+    both models have the same backbone and no weights are given, from the model's own.
 
-    Raises `ValueError` when the two differ in more than their input.
+    Args:
+        model: A model of this library.
+        backbone: Name of the backbone, or None, as for the model's constructor.
+        input_shape: Shape of the new input, without the batch.
+        cached: Whether the input is the backbone's cached output.
+        backbone_weights: Weights of the backbone, as for the model's constructor.
+
+    Raises:
+        ValueError: When the two models differ in more than their input.
     """
     old = model.get_config()
     config = {**old, **model.input_arguments(backbone, cached), "input_shape": input_shape}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the arguments: they were told when `model` was built
+        warnings.simplefilter("ignore")  # of the arguments: given when `model` was built
         swapped = type(model)(**config, backbone_weights=backbone_weights)
     if takes_frames(model) and not cached and backbone == old["backbone"] and not backbone_weights:
         swapped.image_network.set_weights(model.image_network.get_weights())
@@ -121,7 +133,7 @@ def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None
 
 
 def takes_frames(model):
-    """Whether the input of a model is a video, and not cached features."""
+    """Tell whether the input of a model is a video, and not cached features."""
     return "video" in model.input
 
 

@@ -1,4 +1,4 @@
-"""Optical flow from two frames: what the attention network of STA-CNN learns first.
+"""Optical flow from two frames: pre-training of the attention network of STA-CNN.
 
 Hao Yang et al., STA-CNN, section 3.2.1; the network is FlowNetS (Dosovitskiy et al. 2015).
 
@@ -7,7 +7,7 @@ Hao Yang et al., STA-CNN, section 3.2.1; the network is FlowNetS (Dosovitskiy et
 
 Objective: the relaxed squared error of eq. (4) at each of these sizes, in a weighted sum.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - Eq. (4) is about one flow, and does not say at which size it is compared. FlowNet compares all
     that it predicts, and so does this; the true flow is averaged over the area of each cell.
   - Sums over pixels and the batch become means. FlowNet's weights, 0.005 for the finest flow to
@@ -39,8 +39,13 @@ class FlowPretraining(keras.Model):
     it without a loss. `endpoint_error` is the mean distance, in pixels, between the finest flow and
     the true one at its size.
 
-    `attention_network` is that of `STACNN`: "flownet_s", "flownet_s_strided" or "flownet_s_pooled".
-    `relaxation` is the share of the true flow within which an error counts as none.
+    Args:
+        input_shape: Shape (H, W, 6) of the input.
+        attention_network: That of `STACNN`: "flownet_s", "flownet_s_strided" or "flownet_s_pooled".
+        relaxation: Share of the true flow within which an error counts as none, theta of eq. (4).
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class FlowPretraining(keras.Model):
         )
 
     def save_attention_network(self, path):
-        """Write the contracting part, the `.weights.h5` of `STACNN(attention_weights=...)`."""
+        """Write the contracting part, `.weights.h5`, for `STACNN(attention_weights=path)`."""
         maps = self.get_layer("conv6_1_relu").output
         keras.Model(self.input, maps).save_weights(path)
 

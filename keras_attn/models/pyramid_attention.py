@@ -7,15 +7,15 @@ et al. at ECCV 2018.
     video -> levels of a backbone on each frame, max-pooled to the size of the last     eq. (1)
     levels -> scores of every cell for every cell of a new map -> fused, softmax     eq. (2)-(3)
     last level, weights -> one map (B,h,w,C) for all frames                               eq. (4)
-    map -> the rest of the backbone, once a video -> vector (B,D) -> logits (B,K)
+    map -> the rest of the backbone, once per video -> vector (B,D) -> logits (B,K)
 
 Objective, eq. (12): cross-entropy + beta interaction loss, eq. (8), + gamma pyramid attention
 loss, eq. (10) and (14), where beta is `interaction` and gamma `pyramid`; each is a mean over
 videos. The last term of eq. (12), weight decay, is the optimizer's.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - Eq. (12) subtracts the classification loss, which is a negative logarithm already: it is added.
-    Eq. (16) averages it over frames, but what is left behind the attention is one map a video.
+    Eq. (16) averages it over frames, but behind the attention there is one map per video.
   - The first term of eq. (8) has no lower bound: it falls as the features grow, and is 1e2 to 1e4
     for a backbone's. `interaction_reduction="relative"` (ours) divides it by the squared norm of
     the features and sends them no gradient; "sum" is the printed one, "mean" divides by the
@@ -24,13 +24,13 @@ Differences from the paper, and what to know about it:
     of l2 norm one with weights that sum to one: see `losses.pyramid` for `pyramid_form`, "safe"
     (ours) or "printed". With one level the safe form is constant.
   - Weights of l2 norm one (`aggregate_norm="l2"`, printed) do not average: the map grows with the
-    root of the number of frames, by 2.9 from 3 frames in training to 25 in use. "l1" uses the
+    root of the number of frames, by 2.9 from 3 frames in training to 25 in inference. "l1" uses the
     weights of the softmax for the map, and the others in the interaction loss only.
   - The bias in eq. (2) does not centre the features, as the text says: a softmax cancels it for
     one level or fusion="sum". It is kept, since table 10 counts it. That table is met for
     Inception-ResNet-v2 and BN-Inception; its VGG-16 has more weights than a VGG-16.
   - Levels are taken before their activation (section 5.1.1); the activation that the next layer
-    expects follows the attention. The lower levels are pooled in cells as even as can be, since
+    expects follows the attention. The lower levels are pooled into cells as even as possible, since
     35 and 17 are no multiples of 8.
   - Table 5 compares with 1x1 convolutions shared by all cells: mode="shared" weighs every cell of
     every frame by one score and sums the frames cell by cell. As one softmax is over all cells,
@@ -59,7 +59,7 @@ from keras_attn.layers.pyramid_attention import MODES, AttentionPenalties
 from keras_attn.models.base import VideoClassifier
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
-# Attention of a frame below which its cells are not told apart: it is rounded away.
+# Below this attention of a frame its cells are not told apart: it is rounding error.
 _MINIMUM_SHARE = 1e-30
 
 
@@ -67,29 +67,42 @@ _MINIMUM_SHARE = 1e-30
 class PyramidAttentionNetwork(VideoClassifier):
     """Attention over the cells of all frames inside a network, from several of its levels.
 
-    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or
-    `(..., 3 + 2L)` of both for a backbone that is `reinforced`; or with `cached=True`
-    `{"features": (B, T, h, w, C)}`, what `build_backbone(backbone, endpoint="+".join(levels))`
-    gives; `input_shape` is without the batch, its T may be None, and a model takes any T: 3 in
-    training and 25 in use in the paper, or 1 for images. Outputs: `logits` (B, K),
-    `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the cells of
-    the new map, of the weights that made them; and, with attention, `interaction` and `pyramid`
-    (B,), the penalties of each video. Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`, or, for several labels a video, with
+    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or `(..., 3 +
+    2L)` of both for a backbone that is `reinforced`; or with `cached=True` `{"features": (B, T, h,
+    w, C)}`, the output of `build_backbone(backbone, endpoint="+".join(levels))`. Outputs: `logits`
+    (B, K); `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the
+    cells of the new map, of the weights that made them; and, with attention, `interaction` and
+    `pyramid` (B,), the penalties of each video. Labels are integers (B,); compile with
+    `SparseCategoricalCrossentropy(from_logits=True)`, or, for several labels per video, with
     `BinaryCrossentropy(from_logits=True)` and labels (B, K).
 
-    `backbone` is always a name: with `cached=True` too, the model holds the network behind the
-    last level. `levels` are 1 to 4 of its endpoints, from input to output (None: the three of
-    `BACKBONES[backbone].pyramid`); the attention is on the last, table 1. The vector of a backbone
-    can be the only level: `features` are (B, T, D) then, and the attention is over frames.
-    `mode` is "interaction", "shared" or "none", which reads the last level only; `fusion` and
-    `aggregate_norm` are those of `PyramidAttention`, `interaction_reduction` and `pyramid_form`
-    those of the losses. A penalty with a factor of 0 is left out of the objective.
-    `backbone_weights` is for building only and not part of the configuration: a saved model holds
-    its weights itself.
+    Args:
+        num_classes: Number K of classes.
+        input_shape: Shape of the input without the batch; T may be None. A model takes any T: 3 in
+            training and 25 in inference in the paper, or 1 for images.
+        levels: 1 to 4 endpoints of the backbone, from input to output, or None for the three of
+            `BACKBONES[backbone].pyramid`; the attention is on the last, table 1. The vector of a
+            backbone can be the only level: `features` are (B, T, D) then, and the attention is over
+            frames.
+        fusion: How the scores of the levels are joined, see `keras_attn.layers.PyramidAttention`.
+        mode: "interaction", "shared" or "none", which reads the last level only.
+        interaction: Factor beta of the interaction loss, eq. (12); 0 leaves it out.
+        pyramid: Factor gamma of the pyramid attention loss, eq. (12); 0 leaves it out.
+        interaction_reduction: `reduction` of `keras_attn.losses.interaction`.
+        pyramid_form: `form` of `keras_attn.losses.pyramid`.
+        aggregate_norm: "l2" or "l1", see `keras_attn.layers.PyramidAttention`.
+        dropout: Rate for the input of the classifier.
+        backbone: Name in `keras_attn.backbones.BACKBONES`, with `cached=True` too: the model holds
+            the network behind the last level.
+        cached: Whether the input is the cached levels.
+        backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
+            part of the configuration: a saved model holds its weights itself.
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
-    streams = 1  # whose features lie side by side, each with frames and scores of its own
+    streams = 1  # their features lie side by side, each with frames and scores of its own
 
     def __init__(
         self,
@@ -156,7 +169,7 @@ class PyramidAttentionNetwork(VideoClassifier):
 
     @staticmethod
     def attention_maps(attention):
-        """The outputs made of the attention that each frame, of all streams, has in its cells."""
+        """Return the outputs made of the attention in the cells of each frame, of all streams."""
         return {"spatial_attention": attention}
 
     def loss_terms(self, labels, outputs):
@@ -230,7 +243,7 @@ def _attend(maps, attention, tail, interaction_reduction, pyramid_form):
 
 
 def _average(maps, tail):
-    """Table 2, "0 scales": the mean of what the network says of each frame."""
+    """Table 2, "0 scales": the mean over the frames of the network's vectors."""
     ones = ops.ones_like(maps[..., 0], dtype="float32")
     uniform = ones / ops.sum(ones, axis=(1, 2, 3), keepdims=True)
     return ops.mean(PerFrame(tail, name="tail")(maps), axis=1), {"attention": uniform}

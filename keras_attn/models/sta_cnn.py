@@ -18,7 +18,7 @@ Objective, algorithm 1 and eq. (10): mean over videos of the mean over the selec
 `aux_weight`. Which segments are selected has no gradient. TS(N, top_n) of the paper is `groups=1`
 and `keep=top_n` on S = N segments; TS(N x M, N x top_m) is `groups=N` and `keep=top_m` on N x M.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - Sums over the selected segments become means, so that the learning rate does not depend on how
     many there are.
   - Eq. (1) is infinite where a segment is certain: the entropy is at least 1e-6.
@@ -31,8 +31,8 @@ Differences from the paper, and what to know about it:
   - FlowNetS halves 224 pixels to 4x4, eq. (9) needs 7x7: "flownet_s" does not halve the sixth time.
     "flownet_s_strided" does, and its scores are resized. The paper counts "six max-pooling layers"
     where FlowNetS has convolutions of stride 2; "flownet_s_pooled" has the former.
-  - A snippet is two RGB frames for the attention network; what the classifier sees of them is not
-    said: here the first one.
+  - A snippet is two RGB frames for the attention network; which of them the classifier sees
+    is not said: here the first one.
   - Selection needs two passes in training, the first in inference mode. They agree only as far as
     batch normalisation does: freeze it, as the references do.
   - Not stated: dropout (that of TSN, for RGB) and initial values. Attention starts uniform, and the
@@ -50,7 +50,7 @@ from keras_attn.models.steps import supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 SPATIAL = ("location", "none")
-# What flownet_s.contracting takes, by name; at 224 pixels the maps are 7x7, 4x4 and 7x7.
+# Arguments of flownet_s.contracting, by name; at 224 pixels the maps are 7x7, 4x4 and 7x7.
 FLOW_NETWORKS = {
     "flownet_s": {"last_stride": 1},
     "flownet_s_strided": {},
@@ -64,22 +64,33 @@ class STACNN(VideoClassifier):
     """Hard attention over segments, trained where it is confident; soft attention over cells.
 
     Inputs: `{"features": (B, S, h, w, C)}`, or with `backbone` `{"video": (B, S, H, W, 3L)}`: the L
-    frames of a snippet side by side, values 0..255; `input_shape` is without the batch, and its S
-    may be None. Outputs: `logits` (B, K), the logarithm of the pooled probabilities of the video;
-    `step_logits` (B, S, K); `spatial_attention` (B, S, h, w); `temporal_attention` (B, S), what
-    each segment counts for in `logits`; `selected` (B, S), one for the segments that are trained;
-    with an auxiliary loss `aux_logits` (B, S, K). Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`.
+    frames of a snippet side by side, values 0..255. Outputs: `logits` (B, K), the logarithm of the
+    pooled probabilities of the video; `step_logits` (B, S, K); `spatial_attention` (B, S, h, w);
+    `temporal_attention` (B, S), the weight of each segment in `logits`; `selected` (B, S), one for
+    the segments that are trained; with an auxiliary loss `aux_logits` (B, S, K). Labels are
+    integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
 
-    `groups`, `keep`: of each of `groups` runs of segments the `keep` most confident are trained.
-    `spatial`: "location" or "none" (the mean over the cells, and no auxiliary loss).
-    `attention_network`: "shared" is the backbone, which sees all channels: RGB, or stacked flow.
-    The others are networks of their own on two RGB frames, of which the backbone sees the first:
-    "flownet_s", "flownet_s_strided", "flownet_s_pooled" and the small "tiny".
-    `aux_weight`: 0 for no auxiliary loss. `test_keep`, `test_pooling`: see
-    `keras_attn.layers.ConfidencePool`. `backbone_weights` and `attention_weights`, a file that
-    `FlowPretraining.save_attention_network` wrote, are for building only and not part of the
-    configuration: a saved model holds its weights itself.
+    Args:
+        num_classes: Number K of classes.
+        input_shape: Shape of the input without the batch; S may be None.
+        groups: Number of runs into which the segments of a video are divided.
+        keep: Number of segments of each run that are trained, the most confident ones.
+        spatial: "location" or "none" (the mean over the cells, and no auxiliary loss).
+        attention_network: "shared" is the backbone, which sees all channels: RGB, or stacked flow.
+            The others are networks of their own on two RGB frames, of which the backbone sees the
+            first: "flownet_s", "flownet_s_strided", "flownet_s_pooled" and the small "tiny".
+        aux_weight: Factor lambda of the auxiliary loss, eq. (10); 0 for none.
+        dropout: Rate for the input of the classifier.
+        test_keep: Number of segments that decide for the video, eq. (11); section 4.1.
+        test_pooling: `pooling` of `keras_attn.layers.ConfidencePool`.
+        attention_weights: File that `FlowPretraining.save_attention_network` wrote. For building
+            only.
+        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
+            part of the configuration: a saved model holds its weights itself.
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
     def __init__(
@@ -184,7 +195,7 @@ class STACNN(VideoClassifier):
 
     @property
     def per_frame(self):
-        """Whether all that a snippet passes is the backbone."""
+        """Whether a snippet passes nothing but the backbone."""
         return self.config["attention_network"] == "shared" and super().per_frame
 
     def get_config(self):
@@ -240,7 +251,7 @@ def _classifier(num_classes, name, use_bias=True):
 
 
 def _shares(selected):
-    """What each selected segment counts for in the mean over them: `(B, S) -> (B, S)`."""
+    """Weights of the segments in the mean over the selected ones: `(B, S) -> (B, S)`."""
     return selected / ops.sum(selected, axis=1, keepdims=True)
 
 

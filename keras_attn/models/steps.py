@@ -1,10 +1,10 @@
-"""What models that decide at every step of a clip share: its labels and the clip's decision."""
+"""Models that decide at every step of a clip: its labels, and the decision for the clip."""
 
 from keras import ops
 
 
 def supervise_steps(labels, step_logits, sample_weight=None):
-    """Labels, logits and weights for which Keras' mean over clips and steps is a sum over steps.
+    """Return labels, logits and weights that turn Keras' mean over steps into their sum.
 
     Shapes: `(B,), (B, S, K), (B,) -> (B, S), (B, S, K), (B, S)`; `labels` are class numbers.
     """
@@ -17,7 +17,7 @@ def supervise_steps(labels, step_logits, sample_weight=None):
 
 
 def clip_logits(step_logits):
-    """log(mean over the steps of softmax(step_logits)); no saturated step makes it log(0).
+    """Return log(mean over the steps of softmax(step_logits)), which is never log(0).
 
     Shapes: `(B, S, K) -> (B, K)`.
     """

@@ -12,19 +12,19 @@ Recognition. Computer Vision and Image Understanding, 2020.
 Objective, eq. (11)-(12): mean over clips of [sum over t of (cross-entropy of step t + lambda
 penalty of its weights)] + gamma sum theta^2, where lambda is `penalty` and gamma `weight_decay`.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - The paper prints frames of 224x224 pixels and maps of 8x8; InceptionV3 gives 8x8x2048 for 299
     pixels (5x5x2048 for 224), so 299 is used.
   - Sums over clips, eq. (12), become means, or the batch size would scale the learning rate. The
     sum over t stays. lambda and gamma keep their weight relative to a clip.
-  - Shapes in the text that cannot multiply are mended: w_i in eq. (8) has U entries, the second
+  - Shapes in the text that cannot multiply are corrected: w_i in eq. (8) has U entries, the second
     LSTM's matrix is 4U x 2U, and eq. (13) uses the top state.
   - The first mask is uniform because the states start at zero and eq. (8) has no bias.
-  - The printed penalty (attention="structured", an l2,1 norm) is minimised by the uniform mask: as
-    the weights sum to one, it is least, 1/`block` a step, for every mask that is constant inside
-    each block. It smooths within blocks and cannot select few of them.
-    attention="concentrated" (ours, not the paper's) penalises the entropy over blocks instead.
-  - The paper calls both the number of blocks a side and the side of a block "block size"; here
+  - The printed penalty (attention="structured", an l2,1 norm) is minimized by the uniform mask: as
+    the weights sum to one, it has its minimum, 1/`block` per step, for every mask that is constant
+    inside each block. It smooths within blocks and cannot select few of them.
+    attention="concentrated" (ours, not the paper's) penalizes the entropy over blocks instead.
+  - The paper calls both the number of blocks per side and the side of a block "block size"; here
     `block` and `stride` are in cells. Cells in no block escape the penalty: a warning says so.
   - tanh in eq. (7) bounds the logits by -1 and 1, so the cross-entropy of a step cannot fall below
     log(1 + (K - 1) exp(-2)): 0.856 for 11 classes, 2.050 for 51. `logit_tanh=False` leaves it out.
@@ -44,7 +44,7 @@ from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
-# How the attention is penalised, by the names the results speak of; Quan et al., table 5.
+# Penalties on the attention, by the names in the results; Quan et al., table 5.
 PENALTIES = {
     "structured": losses.block_sparsity,
     "concentrated": losses.block_entropy,
@@ -58,15 +58,29 @@ class StructuredAttentionLSTM(VideoClassifier):
     """Soft spatial attention from the last state, with a penalty on its structure.
 
     Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
-    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits`
-    (B, K), whose softmax is the mean of the steps' probabilities, `step_logits` (B, T, K) and
-    `spatial_attention` (B, T, h, w). Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`.
+    bytes 0..255. Outputs: `logits` (B, K), whose softmax is the mean of the steps' probabilities,
+    `step_logits` (B, T, K) and `spatial_attention` (B, T, h, w). Labels are integers (B,); compile
+    with `SparseCategoricalCrossentropy(from_logits=True)`.
 
-    `attention`: "structured", "concentrated", "classic" (no penalty) or "none" (the mean over the
-    cells). `block`, `stride` (None: side by side) and `penalty` belong to the first two.
-    `backbone_weights` is for building only and not part of the configuration: a saved model holds
-    its weights itself.
+    Args:
+        num_classes: Number K of classes.
+        input_shape: Shape of the input without the batch; T may be None.
+        units: Size of the states of both LSTM layers.
+        attention: "structured", "concentrated", "classic" (no penalty) or "none" (the mean over the
+            cells).
+        block: Cells along a side of a block, for the first two.
+        stride: Cells from one block to the next; None for blocks side by side.
+        penalty: Factor lambda of the penalty, eq. (11).
+        current_frame: Whether the current frame joins the state in the scores, section 4.4.
+        logit_tanh: Whether a tanh bounds the logits, eq. (7).
+        dropout: Rate for the inputs of the LSTM layers and of the classifier.
+        weight_decay: Factor gamma of the squared weights, eq. (11).
+        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
+            part of the configuration: a saved model holds its weights itself.
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
     def __init__(

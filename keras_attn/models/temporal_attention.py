@@ -12,7 +12,7 @@ International Conference on Image Processing, 2017.
 Objective, eq. (8): mean over clips of the sum over iterations of the cross-entropy. The other
 summand, the squared weights, is the weight decay of the optimizer.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - Iterations (D) and frames (T) are two numbers; the paper has 30 of both.
   - Eq. (8) sums over clips; here it is a mean, or the batch size would scale the learning rate.
     The sum over the iterations stays.
@@ -44,15 +44,26 @@ class TemporalAttentionLSTM(VideoClassifier):
     """Soft attention over all frames, again at each iteration of two LSTM layers.
 
     Inputs: `{"features": (B, T, D)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes
-    0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits` (B, K),
-    whose softmax is the mean of the probabilities of the `last` iterations, `step_logits` (B, I, K)
-    and `temporal_attention` (B, I, T), which sums to one over T. Labels are integers (B,); compile
-    with `SparseCategoricalCrossentropy(from_logits=True)`.
+    0..255. Outputs: `logits` (B, K), whose softmax is the mean of the probabilities of the `last`
+    iterations, `step_logits` (B, I, K) and `temporal_attention` (B, I, T), which sums to one over
+    T. Labels are integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
 
-    `attention`: "temporal", or "none" for the baseline of section 3.3, the mean over the frames at
-    every iteration, for which `score_activation` ("tanh" or None) means nothing.
-    `backbone_weights` is for building only and not part of the configuration: a saved model holds
-    its weights itself.
+    Args:
+        num_classes: Number K of classes.
+        input_shape: Shape of the input without the batch; T may be None.
+        units: Size of the states of both LSTM layers.
+        iterations: Number I of iterations.
+        attention: "temporal", or "none", the baseline of section 3.3: the mean over the frames at
+            every iteration, for which `score_activation` means nothing.
+        score_activation: "tanh", eq. (5), or None.
+        dropout: Rate for the inputs of the LSTM layers and of the classifier.
+        last: Number of the last iterations that decide, section 3.2.
+        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
+            part of the configuration: a saved model holds its weights itself.
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
     def __init__(

@@ -6,16 +6,16 @@ Spatio-Temporal Pyramid Attention Networks for Action Classification. Table 11, 
     RGB, flow -> a backbone each, levels of each frame                                   eq. (1)
     levels -> scores by kernels of the stream's own -> one softmax over both        eq. (2)-(3)
     last levels, weights -> one map (B,h,w,C) for all frames of RGB and of flow          eq. (4)
-    map -> the rest of one backbone, once a video -> vector (B,D) -> logits (B,K)
+    map -> the rest of one backbone, once per video -> vector (B,D) -> logits (B,K)
 
 Objective: that of `PyramidAttentionNetwork`; its penalties are over the 2T frames.
 
-What to know about it:
+Differences from the paper, and notes:
   - The appendix that describes the fusion is not public. The frames of both streams side by side
     in one attention is our reading of it, and of "more memory and much slower": both backbones
     run. The paper's other fusions are `metrics.fusion` and `backbones.motion_reinforcement`.
   - Flow starts from the weights of RGB, with the first kernel averaged (section 5); from then on
-    the two share nothing but what follows the attention, which starts from the weights of RGB.
+    the two share only the network behind the attention, which starts from the weights of RGB.
   - Unlike with one stream, a bias of eq. (2) has an effect with one level and fusion="sum" too: it
     moves attention from one stream to the other.
 """
@@ -31,10 +31,10 @@ class AttentionFusionNetwork(PyramidAttentionNetwork):
     """`PyramidAttentionNetwork` over the frames of RGB and of flow at once.
 
     Inputs: `{"video": (B, T, H, W, 3 + 2L)}`, bytes 0..255, RGB and behind it x and y of L planes
-    of flow, or with `cached=True` `{"features": (B, T, h, w, 2C)}`, what `build_backbone` gives for
-    so many channels: all levels of RGB, then all of flow. Outputs besides those of one stream,
-    where `spatial_attention` (B, T, h, w) is the sum of what a cell has in both:
-    `stream_attention` (B, 2), the shares of RGB and of flow, which sum to one.
+    of flow, or with `cached=True` `{"features": (B, T, h, w, 2C)}`, the output of `build_backbone`
+    for as many channels: all levels of RGB, then all of flow. Outputs besides those of one stream,
+    where `spatial_attention` (B, T, h, w) is the sum of both streams in a cell: `stream_attention`
+    (B, 2), the shares of RGB and of flow, which sum to one.
 
     Arguments are those of `PyramidAttentionNetwork`, with backbones that see one stream. With
     `mode="none"` the mean is over the frames of both.

@@ -7,19 +7,19 @@ Recognition, ICCV Workshops 2019.
     video -> ResNet-50 on each frame -> features (B,T,h,w,C), or these from a cache
     each frame -> mask (B,T,h,w); features * mask -> frames (B,T,h,w,C)            eq. (1)
     state of iteration t-1, frames -> weights over all frames (B,T) -> glimpse     eq. (2)-(4)
-    glimpse -> ConvLSTM, starting from what the mean frame says -> state           eq. (5)
+    glimpse -> ConvLSTM, starting from the mean frame's states -> state           eq. (5)
     mean of the states over iterations and cells (B,U) -> logits (B,K)             eq. (6)
 
 Objective, eq. (7): mean over clips of cross-entropy + `total_variation` and `contrast` of the mask,
 eq. (8)-(9), + `unimodality` of the weights, eq. (10). Weight decay belongs to the optimizer.
 
-Differences from the paper, and what to know about it:
+Differences from the paper, and notes:
   - As printed, the score of a frame in eq. (2) is a term of the state plus a term of the frame. The
     softmax over the frames cancels the first: every iteration has the same weights.
     energy="tanh", the default, puts a tanh layer over the sum, as Bahdanau et al. do, whom the
     paper names; energy="additive" is the printed form.
   - The factor 1/n in eq. (4) is left out, as in the authors' code: beside weights that sum to one
-    it shrinks what the ConvLSTM sees by the number of frames. `glimpse="mean"` is as printed.
+    it shrinks the input of the ConvLSTM by the number of frames. `glimpse="mean"` is as printed.
   - temporal_mode="posthoc" is what the authors' code did for UCF101-24: the ConvLSTM runs over the
     frames in their order from zero states, each state gets a score, and the weighted mean of the
     states is classified. It depends on the order of the frames; the iterative form does not.
@@ -46,27 +46,43 @@ from keras_attn.utils.numerics import softmax
 
 # The shape of dropout that takes a channel from all cells of a frame, or from none.
 _WHOLE_MAPS = (None, None, 1, 1, None)
-# A mask of zeros has no place to show. This does not change any other.
+# Gives a mask of zeros a distribution over its cells; it changes no other mask.
 _TINY = 1e-30
 
 
 @keras.saving.register_keras_serializable("keras_attn")
 class WhereAndWhen(VideoClassifier):
-    """A mask over each frame and soft attention over the frames, kept smooth by three penalties.
+    """A mask over each frame and soft attention over the frames, regularized by three penalties.
 
     Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
-    bytes 0..255; `input_shape` is without the batch, and its T may be None. Outputs: `logits`
-    (B, K), `spatial_attention` (B, T, h, w), the mask, between 0 and 1, and `temporal_attention`,
-    which sums to one over the last axis: (B, I, T) with I = T iterations, or (B, T). Labels are
-    integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
+    bytes 0..255. Outputs: `logits` (B, K), `spatial_attention` (B, T, h, w), the mask, between 0
+    and 1, and `temporal_attention`, which sums to one over the last axis: (B, I, T) with I = T
+    iterations, or (B, T). Labels are integers (B,); compile with
+    `SparseCategoricalCrossentropy(from_logits=True)`.
 
-    `spatial`: "mask" or "none" (a mask of ones). `temporal_mode`: "iterative", with `energy` "tanh"
-    (of `attention_units`) or "additive" and `glimpse` "sum" or "mean"; "posthoc"; or "none", the
-    mean of what "posthoc" weighs. `total_variation`, `contrast` and `unimodality` weigh the
-    penalties on what there is; `unimodality_reduction` is "sum", as printed, or "sqrt_mean", as in
-    the authors' code.
-    `backbone_weights` is for building only and not part of the configuration: a saved model holds
-    its weights itself.
+    Args:
+        num_classes: Number K of classes.
+        input_shape: Shape of the input without the batch; T may be None.
+        units: Number of channels of the ConvLSTM's states.
+        reduce: Number of channels to which a 1x1 convolution reduces the features; None for none.
+        spatial: "mask" or "none" (a mask of ones).
+        temporal_mode: "iterative", "posthoc" (see above) or "none", the mean of the states that
+            "posthoc" weighs.
+        energy: Scores of "iterative": "tanh" or "additive", see
+            `keras_attn.layers.ConvLSTMAttention`.
+        attention_units: Size of the hidden layer of the "tanh" scores.
+        glimpse: Input of the ConvLSTM of "iterative": "sum" or "mean" of the weighted frames.
+        total_variation: Factor of the total variation of the mask, eq. (8).
+        contrast: Factor of the contrast of the mask, eq. (9).
+        unimodality: Factor of the unimodality of the temporal weights, eq. (10).
+        unimodality_reduction: "sum", as printed, or "sqrt_mean", as in the authors' code.
+        dropout: Rate at which whole channels of the features are dropped.
+        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
+            part of the configuration: a saved model holds its weights itself.
+
+    Raises:
+        ValueError: For an argument that cannot work.
     """
 
     def __init__(

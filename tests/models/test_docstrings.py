@@ -1,0 +1,50 @@
+"""Public layers, losses, models and functions describe every parameter in an `Args:` block."""
+
+import inspect
+import re
+
+import pytest
+
+from keras_attn import backbones, flow, layers, losses, models, testing
+from keras_attn.flow import codec, tvl1, warped
+
+MODULES = (backbones, flow, layers, losses, models, testing, codec, tvl1, warped)
+INHERITED = {models.AttentionFusionNetwork}  # its arguments are those of its base
+PUBLIC = {
+    f"{module.__name__}.{name}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if name in getattr(module, "__all__", vars(module)) and not name.startswith("_")
+    if inspect.isclass(value) or inspect.isfunction(value)
+    if hasattr(module, "__all__") or value.__module__ == module.__name__
+    if not hasattr(value, "_fields") and not hasattr(value, "__dataclass_fields__")
+    if value not in INHERITED
+}
+
+
+def undocumented(function):
+    """The parameters that the `Args:` block does not name."""
+    found = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(function) or "", re.S | re.M)
+    names = re.findall(r"^    (\w[\w, ]*):", found.group(1), re.M) if found else []
+    documented = {name.strip() for entry in names for name in entry.split(",")}
+    if inspect.isclass(function) and "__init__" not in vars(function):
+        return []
+    parameters = inspect.signature(function).parameters.values()
+    return sorted({p.name for p in parameters if p.kind != p.VAR_KEYWORD} ^ documented)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_parameter_is_described_and_no_other(name):
+    assert undocumented(PUBLIC[name]) == []
+
+
+def test_a_parameter_that_is_not_described_is_noticed():
+    def function(first, second):
+        """Does this.
+
+        Args:
+            first: One.
+            third: Not there.
+        """
+
+    assert undocumented(function) == ["second", "third"]
