@@ -1,4 +1,4 @@
-"""Which videos there are: from folders or list files to examples with labels and groups."""
+"""Find the videos in folders or list files, with their labels and groups."""
 
 import dataclasses
 import hashlib
@@ -20,13 +20,13 @@ from keras_attn.errors import DataError, UsageError
 # UCF-101 "v_Basketball_g07_c02" and UCF-11 "v_shooting_07_02": group, then clip.
 UCF_NAME = re.compile(r"^v_.+_g?(\d+)_c?\d+$")
 _LIST_REMEDY = (
-    "A list has one `path frames label` a line, a CSV file the columns path,label[,group]"
+    "A list has one `path frames label` per line, a CSV file the columns path,label[,group]"
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
-    """A file found; a `reason` says why it cannot be used, before anyone opened it."""
+class FoundFile:
+    """A file that a search found; `reason` says why it cannot be used, known without opening it."""
 
     id: str
     path: str
@@ -64,20 +64,20 @@ def group_pattern(text: str) -> re.Pattern:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise UsageError(f"--group-by {text!r} is not a regular expression: {error}") from None
+        raise UsageError(f"`group_by` {text!r} is not a regular expression: {error}") from None
     if pattern.groups != 1:
         raise UsageError(
-            f"--group-by {text!r} has {pattern.groups} groups, expected one: put parentheses "
+            f"`group_by` {text!r} has {pattern.groups} groups, expected one: put parentheses "
             "around what clips of the same source have in common, as in '(subject[0-9]+)_'"
         )
     return pattern
 
 
-def find_examples(root, classes: list[str] | None = None, group_by: str = "auto"):
-    """`(examples, class names)` of a folder per class, a TSN list file or a CSV file.
+def find_files(root, classes: list[str] | None = None, group_by: str = "auto"):
+    """`(files, class names)` of a folder with one folder per class, a TSN list or a CSV file.
 
-    Every file below a folder is an example, in a fixed order; one that is in no class or is no file
-    that can be opened carries a reason. `classes` fixes the names and their order; without it they
+    Every file below a folder is listed, in a fixed order; one that is in no class or cannot be
+    opened carries a reason. `classes` fixes the names and their order; without it they
     are the sorted names found.
     """
     if group_by not in ("auto", "parent"):
@@ -95,10 +95,10 @@ def find_examples(root, classes: list[str] | None = None, group_by: str = "auto"
 
 
 def _from_folder(root, classes, group_by):
-    found = sorted(_walk(root, root, set()))
-    names = classes or sorted({_class(name) for name, reason in found} - {None})
-    examples = []
-    for name, reason in found:
+    listed = sorted(_walk(root, root, set()))
+    names = classes or sorted({_class(name) for name, reason in listed} - {None})
+    found = []
+    for name, reason in listed:
         label = _class(name)
         reason = reason or _unfit(name, label, names)
         labels = (label,) if label in names else ()
@@ -108,8 +108,8 @@ def _from_folder(root, classes, group_by):
             text.encode("utf-8", "backslashreplace").decode()
             for text in (name, os.path.join(root, name))
         )
-        examples.append(Example(name, path, labels, group, reason))
-    return examples, list(names)
+        found.append(FoundFile(name, path, labels, group, reason))
+    return found, list(names)
 
 
 def _class(name):
@@ -165,11 +165,11 @@ def _obstacle(path):
         return f"unreadable: {error.strerror}; restore the file, or remove the name"
     if stat.S_ISREG(mode):
         return ""
-    return "unreadable: it is no regular file (a pipe, a socket or a device); remove it"
+    return "unreadable: it is not a regular file (a pipe, a socket or a device); remove it"
 
 
 def read_class_file(path) -> list[str]:
-    """Class names from a file of one name a line, or of `number name` as in UCF's classInd.txt.
+    """Class names from a file of one name per line, or of `number name` as in UCF's classInd.txt.
 
     The numbers must count from 1 (UCF) or from 0; the first name gets the label 0 all the same.
     """
@@ -240,7 +240,7 @@ def _listed(root, rows, names, group_by):
     if not rows:
         raise DataError(f"{root}: lists no video. {_LIST_REMEDY}")
     unique(root, rows, "path")
-    examples = []
+    found = []
     for _, row in rows:
         path = os.path.normpath(root.parent / row["path"])
         name = _name(root.parent, path)
@@ -249,5 +249,5 @@ def _listed(root, rows, names, group_by):
         reason = "" if os.path.isdir(path) else _obstacle(path)
         if os.path.isdir(path):
             reason = "unreadable: it is a folder; list video files, not folders of frames"
-        examples.append(Example(name, path, labels, group, reason))
-    return examples, names
+        found.append(FoundFile(name, path, labels, group, reason))
+    return found, names

@@ -1,4 +1,4 @@
-"""scan: decode every file once; each is usable, or a row that says what is wrong and what to do."""
+"""scan: decode every file once, and record for each that it is usable or what is wrong with it."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ from keras_attn.errors import DataError, UsageError
 
 @dataclasses.dataclass(frozen=True)
 class ScanSummary:
-    """What `scan` found; `found == usable + sum(unusable.values())` always holds."""
+    """The counts of a scan; `found == usable + sum(unusable.values())` always holds."""
 
     root: str
     data: str
@@ -24,15 +24,15 @@ class ScanSummary:
     groups: int
     ungrouped: int
     duplicates: tuple[tuple[str, ...], ...]  # ids of usable files with the same content
-    problems: tuple[str, ...]  # what must be mended, or known before any training
+    problems: tuple[str, ...]  # to be fixed, or known before any training
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict:
-        """The summary in plain values, for JSON."""
+        """Return the summary in plain values, for JSON."""
         return dataclasses.asdict(self)
 
     def lines(self) -> list[str]:
-        """The summary as text."""
+        """Return the summary as text."""
         kinds = [f"  {count} {kind}" for kind, count in self.unusable.items()]
         return [
             f"{self.found} files found in {self.root}",
@@ -47,31 +47,49 @@ class ScanSummary:
 
 
 def scan(
-    root,
-    data,
+    root: Path | str,
+    data: Path | str,
     *,
-    classes=None,
+    classes: Path | str | None = None,
     group_by: str = "auto",
     workers: int | None = None,
     memory_gib: float = 2.0,
     timeout: float = 60.0,
     progress=None,
 ) -> ScanSummary:
-    """List every file of `root`, decode each, and write DATA/manifest.csv and DATA/classes.txt.
+    """Find and decode the videos, and write the manifest and the class names of a data folder.
 
-    `root` is a folder with a folder per class, a TSN list file or a CSV file (see `catalog`);
-    `classes` is a file of class names. `progress(done, total, text)` is called after each file.
-    The result does not depend on the number of `workers`. Raises `UsageError` for a root that does
-    not exist, `DataError` when nothing is found or nothing can be used.
+    The files written are DATA/manifest.csv and DATA/classes.txt; they do not depend on `workers`.
+
+    Args:
+        root: Folder with one folder per class, a TSN list file (`path frames label`) or a CSV file
+            (path,label[,group]).
+        data: Data folder to write; it is created if need be.
+        classes: File of class names, one per line, which fixes their order. Without it the names
+            found are sorted.
+        group_by: Which clips share a source: "auto" (UCF names), "parent" (the folder of the
+            file) or a regular expression with one group. A split keeps clips of one source in one
+            subset.
+        workers: Number of processes that decode, by default one per processor.
+        memory_gib: Memory that one file may take, in GiB.
+        timeout: Seconds that one file may take.
+        progress: Called as `progress(done, total, text)` after each file.
+
+    Returns:
+        A `ScanSummary`.
+
+    Raises:
+        UsageError: `root` does not exist, or an argument cannot work.
+        DataError: Nothing is found, or nothing of it can be used.
     """
     data = Path(data).absolute()
     if Path(root).is_dir() and data.resolve().is_relative_to(Path(root).resolve()):
         raise UsageError(f"{data} lies inside {root}: its files would be scanned as videos")
     names = catalog.read_class_file(classes) if classes else None
-    examples, names = catalog.find_examples(root, names, group_by)
-    if not examples:
+    found, names = catalog.find_files(root, names, group_by)
+    if not found:
         raise DataError(f"{root}: holds no files. Expected ROOT/CLASS/VIDEO")
-    rows = _checked(examples, Pool(workers, int(memory_gib * 2**30), timeout), progress)
+    rows = _checked(found, Pool(workers, int(memory_gib * 2**30), timeout), progress)
     if not names:
         raise DataError(f"{root}: holds no class. Expected ROOT/CLASS/VIDEO: {rows[0].reason}")
     tables.write_classes(data, names)
@@ -86,31 +104,31 @@ def scan(
     return summary
 
 
-def _checked(examples, pool, progress):
-    rows = {example.id: _row(example, {}, example.reason) for example in examples}
-    if len(rows) != len(examples):
-        twice = [key for key, n in collections.Counter(e.id for e in examples).items() if n > 1]
+def _checked(found, pool, progress):
+    rows = {file.id: _row(file, {}, file.reason) for file in found}
+    if len(rows) != len(found):
+        twice = [key for key, n in collections.Counter(file.id for file in found).items() if n > 1]
         raise DataError(f"two files have the same name once it is written down: {twice}")
-    openable = [example for example in examples if not example.reason]
-    requests = [{"operation": "check", "path": example.path} for example in openable]
-    done = len(examples) - len(openable)
+    openable = [file for file in found if not file.reason]
+    requests = [{"operation": "check", "path": file.path} for file in openable]
+    done = len(found) - len(openable)
     with pool:
-        for example, answer in zip(openable, pool.map(requests), strict=True):
-            rows[example.id] = _row(example, answer.info, answer.reason)
+        for file, answer in zip(openable, pool.map(requests), strict=True):
+            rows[file.id] = _row(file, answer.info, answer.reason)
             done += 1
             if progress:
-                progress(done, len(examples), example.id)
+                progress(done, len(found), file.id)
     return list(rows.values())
 
 
-def _row(example, info, reason):
+def _row(file, info, reason):
     names = ("frames", "promised", "fps", "width", "height", "bytes", "sha256")
     known = {name: info[name] for name in names if name in info}
     return Row(
-        example.id,
-        example.path,
-        "|".join(example.labels),
-        example.group,
+        file.id,
+        file.path,
+        "|".join(file.labels),
+        file.group,
         **known,
         usable=not reason,
         reason=reason,
@@ -118,7 +136,7 @@ def _row(example, info, reason):
 
 
 def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
-    """Count the rows; raises `DataError` if they do not add up."""
+    """Count the rows; `DataError` if they do not add up."""
     usable = [row for row in rows if row.usable]
     kinds = collections.Counter(row.reason.partition(":")[0] for row in rows if row.reason)
     if len(usable) + sum(kinds.values()) != len(rows):
@@ -129,8 +147,9 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
     for row in usable:
         same[row.sha256].append(row)
     duplicates = [some for some in same.values() if len(some) > 1]
-    torn = [some for some in duplicates if len({row.labels for row in some}) > 1]
-    alike = [some for some in duplicates if some not in torn]
+    conflicting, harmless = [], []
+    for some in duplicates:
+        (conflicting if len({row.labels for row in some}) > 1 else harmless).append(some)
     return ScanSummary(
         root=str(root),
         data=str(data),
@@ -142,15 +161,15 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
         groups=len({row.group for row in usable if row.group}),
         ungrouped=sum(not row.group for row in usable),
         duplicates=tuple(tuple(row.id for row in some) for some in duplicates),
-        problems=(*_problems(rows, classes), *_equal(torn, "with different labels")),
-        notes=tuple(_equal(alike, "they stay in one subset of a split")),
+        problems=(*_problems(rows, classes), *_equal(conflicting, "with different labels")),
+        notes=tuple(_equal(harmless, "they stay in one subset of a split")),
     )
 
 
 def _problems(rows, classes):
     yield from (f"{row.id}: {row.reason}" for row in rows if not row.usable)
     if len(classes) == 1:
-        yield f"there is one class only, {next(iter(classes))!r}: nothing can be learned from it"
+        yield f"there is one class only, {next(iter(classes))!r}: a model cannot learn from it"
     yield from (f"class {name!r} has no usable video" for name, n in classes.items() if not n)
 
 

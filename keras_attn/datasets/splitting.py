@@ -1,4 +1,4 @@
-"""split: which videos train, validate and test, so that no source video is in two subsets.
+"""split: assign videos to train, validation and test, so that no source video is in two subsets.
 
 Clips cut from one source video share people, place and light, and a model that has seen one knows
 the others. Clips of one group, and files of the same content, therefore stay together.
@@ -6,6 +6,7 @@ the others. Clips of one group, and files of the same content, therefore stay to
 
 import collections
 import dataclasses
+import typing
 from pathlib import Path
 
 from keras_attn.datasets import tables
@@ -18,13 +19,13 @@ LEAKAGE = (
     "the clips carry groups (clips cut from one source video), and a split by clip would test on "
     "sources that were trained on: with a random split of UCF-11 a user reported 95.7 % where the "
     "paper has 84.96 % (kracwarlock/action-recognition-visual-attention, issue 6). Split by group, "
-    "or add --force if that is what you want to show."
+    "or pass `force=True` if that is what you want to show."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitSummary:
-    """What `split` did; the videos of all subsets and `unassigned` add up to `usable`."""
+    """The counts of a split; the videos of all subsets and `unassigned` add up to `usable`."""
 
     data: str
     method: str
@@ -34,15 +35,15 @@ class SplitSummary:
     classes: dict[str, int]  # subset -> classes that it has videos of
     unassigned: tuple[str, ...]  # usable videos that the official lists do not name
     not_found: int  # videos of the official lists that are not here
-    problems: tuple[str, ...]  # what makes training or testing wrong, or impossible for a class
+    problems: tuple[str, ...]  # they make training or testing wrong, or impossible for a class
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict:
-        """The summary in plain values, for JSON."""
+        """Return the summary in plain values, for JSON."""
         return dataclasses.asdict(self)
 
     def lines(self) -> list[str]:
-        """The summary as text."""
+        """Return the summary as text."""
         subsets = [
             f"  {name}: {count} videos, {self.groups[name]} groups, {self.classes[name]} classes"
             for name, count in self.videos.items()
@@ -60,28 +61,42 @@ _FRACTIONS = (0.7, 0.15, 0.15)
 
 
 def split(
-    data,
+    data: Path | str,
     *,
     fractions: tuple[float, float, float] = _FRACTIONS,
     folds: int | None = None,
-    official=None,
+    official: Path | str | None = None,
     official_split: int = 1,
     validation: float = 0.0,
     seed: int = 0,
-    level: str = "group",
+    level: typing.Literal["group", "clip"] = "group",
     force: bool = False,
 ) -> SplitSummary:
-    """Give each usable video a subset, and write DATA/split.csv.
+    """Assign each usable video to a subset, and write the split of a data folder.
 
-    Without more, `fractions` are the shares of train, validation and test. `folds` numbers k equal
-    subsets 0 to k-1 instead. `official` is a folder of UCF-101's lists, `trainlist0N.txt` and
-    `testlist0N.txt` with N = `official_split`; `validation` is then the share of the training side
-    that is held out by group. Classes are spread evenly over the subsets as far as the groups
-    allow; the result is a function of the manifest, the arguments and `seed`. `level="clip"`
-    ignores the groups and is refused for clips that carry them, unless `force`.
+    Clips of one group and files of the same content stay together, and classes are spread evenly
+    over the subsets as far as the groups allow. DATA/split.csv is a function of the manifest, the
+    arguments and `seed`.
 
-    Raises `UsageError` for arguments that cannot work or would do nothing, `DataError` when there
-    are fewer than two classes or an official list names none of the videos.
+    Args:
+        data: Data folder that was scanned.
+        fractions: Shares of the videos for train, validation and test.
+        folds: Number of equal folds for cross-validation, in place of fractions. The subsets are
+            then called 0, 1, 2, ...
+        official: Folder of UCF-101's lists, `trainlist0N.txt` and `testlist0N.txt`.
+        official_split: Number N of the official lists to use.
+        validation: Share of the official training videos to hold out for validation, by group.
+        seed: Seed of the random assignment.
+        level: Unit that is assigned: "group" keeps clips of one source together, "clip" ignores
+            the groups. The second is refused for clips that carry groups, unless `force`.
+        force: Allow `level` "clip" for clips that carry groups.
+
+    Returns:
+        A `SplitSummary`.
+
+    Raises:
+        UsageError: Arguments cannot work, or would do nothing.
+        DataError: There are fewer than two classes, or the official lists name none of the videos.
     """
     folder = tables.read_data_folder(data)
     data, rows, classes = folder.path, list(folder.rows.values()), folder.classes
@@ -101,19 +116,25 @@ def split(
 
 
 def _refuse_idle(fractions, folds, official, official_split, validation, level):
-    """Refuse arguments that would be ignored: whoever gave them expects something of them."""
+    """Refuse arguments that would be ignored: who passes them expects an effect."""
     folded = folds is not None
     other_fractions = tuple(fractions) != _FRACTIONS
     for idle, message in (
-        (folded and official, "folds and official lists exclude each other: give one of them"),
-        (folded and validation, "validation: with folds there is no validation subset; drop it"),
-        (validation and not official, "validation is for official lists; else use fractions"),
+        (folded and official, "`folds` and `official` exclude each other: give one of them"),
+        (folded and validation, "with `folds` there is no validation subset; drop `validation`"),
+        (
+            validation and not official,
+            "`validation` is for `official` lists; use `fractions`",
+        ),
         (
             official_split != 1 and not official,
-            "official_split is one of the official lists; name their folder",
+            "`official_split` is the number of official lists; name their folder with `official`",
         ),
-        (official and level == "clip", "level clip does nothing to official lists; drop it"),
-        (other_fractions and (folded or official), "fractions: not with folds or official lists"),
+        (official and level == "clip", '`level="clip"` does nothing to `official` lists; drop it'),
+        (
+            other_fractions and (folded or official),
+            "drop `fractions`: not for folds or lists",
+        ),
     ):
         if idle:
             raise UsageError(message)
@@ -121,7 +142,7 @@ def _refuse_idle(fractions, folds, official, official_split, validation, level):
 
 def _check(rows, level, force):
     if level not in ("group", "clip"):
-        raise UsageError(f"level must be group or clip, got {level!r}")
+        raise UsageError(f"`level` must be group or clip, got {level!r}")
     if level == "clip" and not force and any(row.group for row in rows):
         raise UsageError(LEAKAGE)
     found = {name for row in rows for name in row.names}
@@ -134,21 +155,21 @@ def _check(rows, level, force):
 def _shares(fractions, folds):
     if folds is not None:
         if folds < 2:
-            raise UsageError(f"folds must be at least 2, got {folds}")
+            raise UsageError(f"`folds` must be at least 2, got {folds}")
         return {str(fold): 1 / folds for fold in range(folds)}
     fits = len(fractions) == 3 and all(0 <= share < 1 for share in fractions)
     if not fits or abs(sum(fractions) - 1) > 1e-6 or not fractions[0]:
         raise UsageError(
-            "fractions must be three shares for train, validation and test that sum to 1, with "
+            "`fractions` must be three shares for train, validation and test that sum to 1, with "
             f"some to train, got {fractions}"
         )
     return dict(zip(SUBSETS, fractions, strict=True))
 
 
 def _official(rows, folder, official_split, validation, seed):
-    """Parts from UCF-101's lists, and how many videos of the lists are not here."""
+    """Subsets from UCF-101's lists, and how many videos of the lists are not here."""
     if not 0 <= validation < 1:
-        raise UsageError(f"validation must be a share from 0 to below 1, got {validation}")
+        raise UsageError(f"`validation` must be a share from 0 to below 1, got {validation}")
     listed = read_official(folder, official_split)
     keys = {row.id: official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
     subsets = {row.id: listed[keys[row.id]] for row in rows if keys[row.id] in listed}
@@ -170,7 +191,7 @@ def _summary(data, rows, subsets, shares, classes, method, not_found, force):
     if total != len(rows):
         raise DataError(f"{data}: {total} videos in the split, but {len(rows)} are usable")
     absent = list(_absent(inside, shares, classes))
-    torn = _torn(inside)
+    straddling = _straddling(inside)
     present = {subset: {n for row in some for n in row.names} for subset, some in inside.items()}
     return SplitSummary(
         data=str(data),
@@ -183,12 +204,12 @@ def _summary(data, rows, subsets, shares, classes, method, not_found, force):
         not_found=not_found,
         problems=(
             *(line for subset, line in absent if subset != "validation"),
-            *([] if force else torn),
+            *([] if force else straddling),
         ),
         notes=(
             *(line for subset, line in absent if subset == "validation"),
             *_outside(rows, unassigned, not_found),
-            *(torn if force else []),
+            *(straddling if force else []),
         ),
     )
 
@@ -210,21 +231,21 @@ def _outside(rows, unassigned, not_found):
         yield f"{len(unassigned)} videos are in none of the lists and in no subset: {first}"
     if not_found:
         yield f"{not_found} videos of the official lists are not here"
-    lone = sum(not row.group for row in rows)
-    if lone:
+    ungrouped = sum(not row.group for row in rows)
+    if ungrouped:
         yield (
-            f"{lone} videos carry no group: should some be cut from one source, name it with "
-            "--group-by in the scan, or they can land in different subsets"
+            f"{ungrouped} videos carry no group: if some are cut from one source, name it with "
+            "`group_by` when scanning, or they can land in different subsets"
         )
 
 
-def _torn(inside):
+def _straddling(inside):
     """A line if clips of one source are in several subsets: forced, or by the official lists."""
     sides = collections.defaultdict(set)
     for subset, some in inside.items():
         for row in some:
             sides[row.group].add(subset)
-    torn = sorted(group for group, some in sides.items() if group and len(some) > 1)
-    return (
-        [f"{len(torn)} groups are in more than one subset, the first is {torn[0]}"] if torn else []
-    )
+    groups = sorted(group for group, some in sides.items() if group and len(some) > 1)
+    if not groups:
+        return []
+    return [f"{len(groups)} groups are in more than one subset, the first is {groups[0]}"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from keras_attn.errors import DataError
 from keras_attn.utils.files import write_atomic
 
-FORBIDDEN_IN_CLASS = "|\n\r"  # "|" joins the labels of a file, and classes.txt has one name a line
-MOST_LINES = 20
+FORBIDDEN_IN_CLASS = "|\n\r"  # "|" joins labels, and classes.txt has one name per line
+MAXIMUM_LINES = 20
 SUBSETS = ("train", "validation", "test")
 
 
@@ -23,7 +23,7 @@ SUBSETS = ("train", "validation", "test")
 class Row:
     """One file found: a row of manifest.csv, in the order of its columns.
 
-    `labels` holds the class names joined by "|"; `names` are they one by one.
+    `labels` holds the class names joined by "|", `names` one by one.
     """
 
     id: str
@@ -52,12 +52,12 @@ _COUNTS = ("frames", "promised", "width", "height", "bytes")
 
 def shortened(lines) -> list[str]:
     """The first lines, and how many more there are: a summary is read on a screen."""
-    rest = len(lines) - MOST_LINES
-    return [*lines[:MOST_LINES], *([f"... and {rest} more"] if rest > 0 else [])]
+    rest = len(lines) - MAXIMUM_LINES
+    return [*lines[:MAXIMUM_LINES], *([f"... and {rest} more"] if rest > 0 else [])]
 
 
 def command(verb: str, data, *arguments) -> str:
-    """A command line to copy: what a message tells the reader to run."""
+    """A command line for the reader of a message to copy."""
     return "keras-attn " + shlex.join([verb, *map(str, arguments), "--data", str(data)])
 
 
@@ -228,7 +228,7 @@ def read_lines(path, remedy) -> list[str]:
 
 
 def check_classes(path, names: list[str]) -> list[str]:
-    """`names`, unless they are none, empty, repeated or hold a character they must not."""
+    """`names`; `DataError` if there is none, or an empty, repeated or forbidden one."""
     if not names:
         raise DataError(f"{path}: holds no class name")
     seen = set()

@@ -8,7 +8,7 @@ import keras
 from keras_attn.errors import UserError
 from keras_attn.inference.fused_recognizer import FusedRecognizer
 from keras_attn.inference.recognizer import Recognizer
-from keras_attn.metrics.fusion_weights import default_weights, normalised
+from keras_attn.metrics.fusion_weights import default_weights, normalized
 from keras_attn.training import runs
 
 
@@ -45,7 +45,7 @@ def fusion_weights(opened, weights=None) -> tuple[float, ...]:
     """
     if weights is None:
         weights = default_weights([run.recipe for run in opened]) if len(opened) > 1 else [1]
-    return normalised(weights, len(opened))
+    return normalized(weights, len(opened))
 
 
 def _load_model(path):

@@ -13,7 +13,7 @@ from keras_attn.metrics.scores import Scores, check_scores
 
 @dataclasses.dataclass(frozen=True)
 class VideoScores:
-    """What the clips of each video say together."""
+    """The clips of each video joined."""
 
     probabilities: np.ndarray  # (V, K) mean over the clips
     votes: np.ndarray  # (V, K) clips whose largest probability is that class
@@ -22,7 +22,7 @@ class VideoScores:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Every number of an evaluation; what cannot be computed is None, never a made-up number."""
+    """Every number of an evaluation; None stands for one that cannot be computed."""
 
     class_names: list[str]
     videos: int
@@ -68,7 +68,7 @@ def video_scores(
 def _check_clips(probabilities, row, videos):
     if probabilities.ndim != 2 or row.shape != probabilities.shape[:1]:
         raise ValueError(
-            "clip_probabilities must be (clips, classes) with one entry of video_of_clip a clip, "
+            "clip_probabilities must be (clips, classes) with one entry of video_of_clip per clip, "
             f"got shapes {probabilities.shape} and {row.shape}"
         )
     if not np.issubdtype(row.dtype, np.integer) or np.any((row < 0) | (row >= len(videos))):
@@ -116,10 +116,10 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np
 
 
 def per_class(counts: np.ndarray, class_names: Sequence[str]) -> list[dict]:
-    """One row a class, from its `(K, K)` confusion counts.
+    """One row per class, from its `(K, K)` confusion counts.
 
     `accuracy` is None for a class without videos, `precision` for one never predicted;
-    `confused_with` names the commonest wrong answer (ties: the smaller label), "" if none.
+    `confused_with` names the most frequent wrong answer (ties: the smaller label), "" if none.
     """
     wrong = counts - np.diag(np.diag(counts))
     rows = []
@@ -142,7 +142,7 @@ def per_class(counts: np.ndarray, class_names: Sequence[str]) -> list[dict]:
 
 
 def most_confused(counts: np.ndarray, class_names: Sequence[str], count: int = 12) -> list[dict]:
-    """The `count` commonest mistakes: truth, answer, how many videos, out of how many."""
+    """The `count` most frequent mistakes: truth, answer, how many videos, out of how many."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
@@ -197,8 +197,8 @@ def accuracy_interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap of the accuracy, drawing whole groups (videos when `groups` is None).
 
-    Videos of one group resemble each other, so drawing single videos would promise too much.
-    None with fewer than two groups: one says nothing about how groups differ.
+    Videos of one group resemble each other, so drawing single videos would make the interval too
+    narrow. None with fewer than two groups: one says nothing about how groups differ.
     """
     correct = (np.asarray(predicted) == np.asarray(labels)).astype("float64")
     groups = np.arange(len(correct)) if groups is None else np.asarray(groups)

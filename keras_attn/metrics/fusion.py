@@ -1,7 +1,8 @@
-"""Fuse the score files of several models of the same videos, and say what that gained."""
+"""Fuse the score files of several models of the same videos, and count the gain."""
 
 import dataclasses
 import itertools
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from keras_attn.metrics.fusion_weights import (
     best_weights,
     default_weights,
     fused_scores,
-    normalised,
+    normalized,
 )
 from keras_attn.metrics.scores import Scores, read_scores, write_scores
 
@@ -33,10 +34,11 @@ class FusedStream:
 
 @dataclasses.dataclass(frozen=True)
 class FusionSummary:
-    """What a fusion gained. `corrected` and `spoiled` count videos against the `best` stream.
+    """The result of a fusion.
 
-    `origin` says where the weights are from: "given", "default" or "search"; then
-    `search_accuracy` is that of the fused validation subset.
+    `corrected` and `newly_wrong` count videos, compared with the `best` stream. `origin` is the
+    origin of the weights: "given", "default" or "search"; `search_accuracy` is then the accuracy
+    on the fused validation subset.
     """
 
     streams: tuple[FusedStream, ...]
@@ -48,7 +50,7 @@ class FusionSummary:
     mean_class_accuracy: float
     best: Path
     corrected: int
-    spoiled: int
+    newly_wrong: int
     search_accuracy: float | None = None
     out: Path | None = None
 
@@ -62,15 +64,16 @@ class FusionSummary:
             f"{_percent(stream)}"
             for stream in self.streams
         ]
-        source = {"given": "given", "default": "by default", "search": "found by a search"}
+        origins = {"given": "given", "default": "by default", "search": "found by a search"}
         searched = ""
         if self.search_accuracy is not None:
             searched = f" (accuracy {self.search_accuracy:.1%} on the validation subset)"
         return [
             *lines,
             f"fused {self.kind} of {self.videos} videos ({self.subset}), weights "
-            f"{source[self.origin]}{searched}: {_percent(self)}",
-            f"{self.corrected} videos corrected and {self.spoiled} spoiled against {self.best}",
+            f"{origins[self.origin]}{searched}: {_percent(self)}",
+            f"{self.corrected} videos corrected and {self.newly_wrong} newly wrong compared with "
+            f"{self.best}",
             *([f"fused scores: {self.out}"] if self.out else []),
         ]
 
@@ -86,22 +89,35 @@ def _percent(found):
 
 
 def fuse(
-    files: Sequence,
+    files: Sequence[Path | str],
     *,
     weights: Sequence[float] | None = None,
-    kind: str | None = None,
-    search: Sequence | None = None,
-    out=None,
+    kind: typing.Literal["probabilities", "logits", "l2"] | None = None,
+    search: Sequence[Path | str] | None = None,
+    out: Path | str | None = None,
 ) -> FusionSummary:
-    """Fuse score files (or run folders: their test subset) of the same videos, in any order.
+    """Fuse the score files of several models of the same videos.
 
-    `kind`: "probabilities" (default) takes the weighted mean of the softmax scores, "logits" adds
-    before the softmax, "l2" (default with trajectories) adds logits that are centred over the
-    classes and divided by their norm. `weights`, by default `default_weights`, are made to sum to
-    one. `search`: as many score files of the validation subset, in the same order; weights in steps
-    of 0.05 are tried on them, and among the best those nearest to the default are taken. `out` gets
-    a score file of the fusion. Raises `UsageError` for arguments that do not go together and
-    `DataError` for files that do not hold the same videos, labels and classes.
+    The videos may be in any order. "probabilities" takes the weighted mean of the probabilities,
+    "logits" the weighted sum before the softmax, "l2" the weighted sum of logits that are centered
+    over the classes and divided by their norm.
+
+    Args:
+        files: Score files, or run folders, which stand for their scores of the test subset.
+        weights: One number per file, scaled to sum to one. Without them those of the papers for
+            these inputs are taken (`default_weights`).
+        kind: How the scores are added: "l2" if there are trajectories, else "probabilities".
+        search: Score files or run folders of the validation subset, in the order of the files, on
+            which to search for weights. Weights in steps of 0.05 are tried; among the best those
+            nearest to the default are taken.
+        out: Score file to write with the fused scores.
+
+    Returns:
+        A `FusionSummary`.
+
+    Raises:
+        UsageError: Arguments do not go together.
+        DataError: The files do not hold the same videos, labels and classes.
     """
     paths = _paths(files, "test")
     _check_call(paths, weights, search, out)
@@ -111,7 +127,7 @@ def fuse(
     if search is not None:
         origin, (weights, searched) = "search", _search(streams, paths, search, kind)
     elif weights is not None:
-        origin, weights = "given", normalised(weights, len(streams))
+        origin, weights = "given", normalized(weights, len(streams))
     else:
         origin, weights = "default", default_weights(streams)
     fused = fused_scores(streams, weights, kind)
@@ -134,9 +150,9 @@ def _check_call(paths, weights, search, out):
     if len(paths) < 2:
         raise UsageError(f"a fusion takes two score files or more, got {len(paths)}")
     if out is not None and Path(out).resolve() in {path.resolve() for path in paths}:
-        raise UsageError(f"--out {out}: is one of the files being fused; give another name")
+        raise UsageError(f"`out` {out} is one of the files being fused; give another name")
     if weights is not None and search is not None:
-        raise UsageError("give --weights, or --search for them, not both")
+        raise UsageError("give `weights`, or `search` for them, not both")
 
 
 def _kind(kind, streams):
@@ -144,7 +160,7 @@ def _kind(kind, streams):
         trajectories = any(scores.input == "trajectories" for scores in streams)
         return "l2" if trajectories else "probabilities"
     if kind not in KINDS:
-        raise UsageError(f"--kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        raise UsageError(f"`kind` must be one of {', '.join(KINDS)}, got {kind!r}")
     return kind
 
 
@@ -215,7 +231,7 @@ def _search(streams, paths, search, kind):
     """The best weights on validation scores, and their accuracy there."""
     found = _paths(search, "validation")
     if len(found) != len(streams):
-        raise UsageError(f"--search takes {len(streams)} files, one a stream, got {len(found)}")
+        raise UsageError(f"`search` takes {len(streams)} files, one per stream, got {len(found)}")
     validation = aligned([read_scores(path) for path in found], found)
     for scores, path, stream, of in zip(validation, found, streams, paths, strict=True):
         if scores.subset != "validation":
@@ -226,7 +242,7 @@ def _search(streams, paths, search, kind):
         if (scores.model, scores.input) != (stream.model, stream.input):
             raise UsageError(
                 f"{path}: is of {scores.model} on {scores.input}, in the place of {of}, "
-                f"{stream.model} on {stream.input}; give --search in the order of the files"
+                f"{stream.model} on {stream.input}; give `search` in the order of the files"
             )
         _check_classes(stream, of, scores, path)
     shared = sorted(set(validation[0].ids) & set(streams[0].ids))
@@ -252,12 +268,12 @@ def _accuracies(scores):
 
 
 def _gain(paths, streams, fused):
-    """What the fusion changed against the best stream, the first among equals."""
+    """Changes by the fusion compared with the best stream, the first among equals."""
     right = [scores.predicted == scores.labels for scores in streams]
     best = max(range(len(right)), key=lambda i: right[i].sum())
     before, after = right[best], fused.predicted == fused.labels
     return {
         "best": paths[best],
         "corrected": int((after & ~before).sum()),
-        "spoiled": int((before & ~after).sum()),
+        "newly_wrong": int((before & ~after).sum()),
     }

@@ -1,4 +1,4 @@
-"""The arithmetic of late fusion: what several models say of the same videos, added with weights.
+"""The arithmetic of late fusion: weighted sums of the scores of several models.
 
 Each kind is a sum over the streams, whose weights sum to one; see `KINDS`. Papers 001 and 004
 average softmax scores and name no weights: those of TSN (Wang et al. 2016) stand in for them.
@@ -15,7 +15,7 @@ from keras_attn.errors import UsageError
 from keras_attn.metrics.scores import Scores, log_probabilities
 
 STEP = 0.05  # of the weights that a search tries
-# What a stream with the weight 1 would add to the sum, from its scores.
+# The addend of a stream, from its scores, at weight 1.
 KINDS = {
     "probabilities": lambda scores: np.asarray(scores.probabilities, "float64"),
     "logits": lambda scores: np.asarray(scores.logits, "float64"),  # TSN: before the softmax
@@ -29,14 +29,14 @@ _DEFAULTS = (
 _WANG_2015 = {"rgb": 1, "flow": 2}  # very deep two-stream nets, which paper 002 builds on
 
 
-def normalised(weights: Sequence[float], count: int) -> tuple[float, ...]:
+def normalized(weights: Sequence[float], count: int) -> tuple[float, ...]:
     """`count` weights that sum to one; `UsageError` unless they can."""
     values = np.asarray(list(weights), "float64")
     if len(values) != count:
-        raise UsageError(f"--weights takes one number for each, {count} here, got {len(values)}")
+        raise UsageError(f"`weights` takes one number for each, {count} here, got {len(values)}")
     if not np.isfinite(values).all() or values.min() < 0 or not values.sum():
         numbers = " ".join(f"{value:g}" for value in values)
-        raise UsageError(f"--weights must be finite, not negative and not all 0, got {numbers}")
+        raise UsageError(f"`weights` must be finite, not negative and not all 0, got {numbers}")
     return tuple(float(value) for value in values / values.sum())
 
 
@@ -59,10 +59,11 @@ def default_weights(streams: Sequence) -> tuple[float, ...]:
         tables = (_WANG_2015, *_DEFAULTS[1:])
     for table in tables:
         if sorted(table) == sorted(inputs):
-            return normalised([table[name] for name in inputs], len(inputs))
+            return normalized([table[name] for name in inputs], len(inputs))
     raise UsageError(
-        f"no paper has weights for the inputs {', '.join(inputs)}: give --weights, one number for "
-        "each, or, for score files, let fuse --search find them on the validation subset"
+        f"no paper has weights for the inputs {', '.join(inputs)}: give `weights`, one number "
+        "for each, or search for them on score files of the validation subset: keras-attn fuse "
+        "FILE ... --search FILE ..."
     )
 
 
@@ -87,11 +88,11 @@ def fused_scores(streams: Sequence[Scores], weights: Sequence[float], kind: str)
 
 
 def _unit(logits):
-    """Logits centred over the classes, divided by their L2 norm; zeros stay zeros: `(V, K)`."""
-    centred = np.asarray(logits, "float64")
-    centred = centred - centred.mean(1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    return centred / np.where(norms > 0, norms, 1)
+    """Logits centered over the classes, divided by their L2 norm; zeros stay zeros: `(V, K)`."""
+    centered = np.asarray(logits, "float64")
+    centered = centered - centered.mean(1, keepdims=True)
+    norms = np.linalg.norm(centered, axis=1, keepdims=True)
+    return centered / np.where(norms > 0, norms, 1)
 
 
 def _sums(addends, weights):
@@ -116,7 +117,7 @@ def best_weights(streams: Sequence[Scores], kind: str) -> tuple[tuple[float, ...
     try:
         start = default_weights(streams)
     except UsageError:
-        start = normalised([1] * len(streams), len(streams))
+        start = normalized([1] * len(streams), len(streams))
     addends = [KINDS[kind](scores) for scores in streams]
     labels = np.asarray(streams[0].labels)
 

@@ -1,4 +1,4 @@
-"""The score file: what a model said about each video, for later fusion and comparison.
+"""The score file: the probabilities of a model for each video, for later fusion and comparison.
 
 A plain .npz (an open format that any NumPy reads, and that can run no code when it is opened).
 Letters: `V` videos, `K` classes.
@@ -26,12 +26,12 @@ _SUM_TOLERANCE = 1e-3  # float16 rows of a hundred classes add up this closely
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The content of a score file: one row a video.
+    """The content of a score file: one row per video.
 
-    `logits` are what a fusion before the softmax adds up: the mean over the clips of a video of the
-    logarithms of its probabilities, which are the model's logits up to a constant for each clip;
-    the decision values of the SVM for trajectories. `model` names the recipe's model, `input` what
-    it saw (one of `INPUTS`) and `subset` the subset of the data (one of `SUBSETS`).
+    `logits` are the addends of a fusion before the softmax: the mean over the clips of the
+    logarithms of the probabilities, which are the model's logits up to a constant for each clip;
+    the decision values of the SVM for trajectories. `model` names the recipe's model, `input` its
+    input (one of `INPUTS`) and `subset` the subset of the data (one of `SUBSETS`).
     """
 
     ids: Sequence[str]
@@ -78,7 +78,7 @@ def read_scores(path) -> Scores:
             if absent:
                 raise DataError(
                     f"{path}: not a score file of this version: it lacks {', '.join(absent)}. "
-                    "Write it again: keras-attn evaluate RUN"
+                    "Evaluate again: keras-attn evaluate RUN"
                 )
             if str(file["kind"]) != _KIND:
                 raise DataError(f"{path}: holds {file['kind']!s}, expected {_KIND}")
@@ -121,7 +121,7 @@ def _check_values(scores, classes, path):
         if values.dtype.kind == "f" or values.min() < 0 or values.max() >= classes:
             raise DataError(f"{path}: {name} must be integers from 0 to {classes - 1}")
     if len(set(scores.ids)) < len(scores.ids):
-        raise DataError(f"{path}: the same id stands twice, expected one row a video")
+        raise DataError(f"{path}: the same id is there twice, expected one row per video")
     probabilities = np.asarray(scores.probabilities, "float64")
     sums = probabilities.sum(1)
     worst = int(np.abs(sums - 1).argmax())

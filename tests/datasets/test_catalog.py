@@ -1,4 +1,4 @@
-"""Examples, labels, groups and file names, from folders and from lists."""
+"""Files, labels, groups and file names, from folders and from lists."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def test_the_group_of_a_name(name, group_by, expected):
 @pytest.mark.parametrize("pattern", ["(", "nothing", "(a)(b)"])
 def test_a_wrong_group_pattern_is_refused_before_anything_is_read(pattern, folder):
     with pytest.raises(UsageError, match="group"):
-        catalog.find_examples(folder({"A/x.mp4": b""}), None, pattern)
+        catalog.find_files(folder({"A/x.mp4": b""}), None, pattern)
 
 
 def test_every_file_of_a_folder_is_an_example(folder):
@@ -53,7 +53,7 @@ def test_every_file_of_a_folder_is_an_example(folder):
     os.symlink("nowhere", root / "A" / "dangling.mp4")
     os.symlink(root, root / "B" / "loop")
     os.mkfifo(root / "A" / "pipe.mp4")
-    examples, names = catalog.find_examples(root)
+    examples, names = catalog.find_files(root)
     assert names == ["A", "B"]
     found = {example.id: example for example in examples}
     assert sorted(found) == [
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    examples, _ = catalog.find_examples(root)
+    examples, _ = catalog.find_files(root)
     assert [(e.id, e.reason.partition(":")[0]) for e in examples] == [
         ("A/x.mp4", ""),
         ("B/", "unreadable"),
@@ -100,7 +100,7 @@ def test_names_that_are_not_utf8_and_bad_class_names_are_named(folder):
     root = folder({"A/x.mp4": b"1", "b|c/y.mp4": b"2"})
     with open(os.fsencode(root / "A") + b"/\xff.mp4", "wb") as file:
         file.write(b"3")
-    examples, names = catalog.find_examples(root)
+    examples, names = catalog.find_files(root)
     assert names == ["A"]
     assert [(e.id, e.reason.partition(":")[0]) for e in examples] == [
         ("A/x.mp4", ""),
@@ -113,7 +113,7 @@ def test_a_class_file_fixes_names_and_order(folder, tmp_path):
     root = folder({"B/x.mp4": b"1", "A/y.mp4": b"2", "C/z.mp4": b"3"})
     (tmp_path / "classInd.txt").write_text("1 B\n2 A\n")
     names = catalog.read_class_file(tmp_path / "classInd.txt")
-    examples, found = catalog.find_examples(root, names)
+    examples, found = catalog.find_files(root, names)
     assert found == names == ["B", "A"]
     assert {e.id: e.reason.partition(":")[0] for e in examples}["C/z.mp4"] == "no class"
     (tmp_path / "classInd.txt").write_text("B\nA b\n")
@@ -129,7 +129,7 @@ def test_a_damaged_class_file_is_refused(text, tmp_path):
 
 def test_a_tsn_list_allows_spaces_in_paths(folder, tmp_path):
     root = folder({"list.txt": b"my clips/a b.mp4 30 1\nother.mp4 5 0\n", "my clips/a b.mp4": b"1"})
-    examples, names = catalog.find_examples(root / "list.txt", ["Run", "Jump"])
+    examples, names = catalog.find_files(root / "list.txt", ["Run", "Jump"])
     assert names == ["Run", "Jump"]
     assert [(e.id, e.labels) for e in examples] == [
         ("my clips/a b.mp4", ("Jump",)),
@@ -137,7 +137,7 @@ def test_a_tsn_list_allows_spaces_in_paths(folder, tmp_path):
     ]
     assert examples[0].path == str(root / "my clips/a b.mp4") and not examples[0].reason
     assert examples[1].reason.startswith("unreadable: No such file")
-    assert catalog.find_examples(root / "list.txt")[1] == ["0", "1"]
+    assert catalog.find_files(root / "list.txt")[1] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -146,22 +146,22 @@ def test_a_tsn_list_allows_spaces_in_paths(folder, tmp_path):
 def test_a_damaged_list_is_refused_by_name_and_line(text, tmp_path):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(DataError, match="list.txt"):
-        catalog.find_examples(tmp_path / "list.txt", ["Run", "Jump"])
+        catalog.find_files(tmp_path / "list.txt", ["Run", "Jump"])
 
 
 def test_a_csv_may_have_groups_and_several_labels(tmp_path):
     (tmp_path / "list.csv").write_text('path,label,group\n"a,b.mp4",Run|Jump,g1\nc.mp4,Run,\n')
-    examples, names = catalog.find_examples(tmp_path / "list.csv")
+    examples, names = catalog.find_files(tmp_path / "list.csv")
     assert names == ["Jump", "Run"]
     assert [(e.id, e.labels, e.group) for e in examples] == [
         ("a,b.mp4", ("Run", "Jump"), "g1"),
         ("c.mp4", ("Run",), ""),
     ]
     with pytest.raises(DataError, match="line 2.*Run|Jump"):
-        catalog.find_examples(tmp_path / "list.csv", ["Jump"])
+        catalog.find_files(tmp_path / "list.csv", ["Jump"])
     (tmp_path / "list.csv").write_text("file,label\nx,Run\n")
     with pytest.raises(DataError, match="path"):
-        catalog.find_examples(tmp_path / "list.csv")
+        catalog.find_files(tmp_path / "list.csv")
 
 
 def manifest(tmp_path):
@@ -220,15 +220,15 @@ def test_a_missing_or_binary_manifest_is_refused(tmp_path):
 
 def test_a_split_is_read_with_care(tmp_path):
     rows = manifest(tmp_path)
-    parts = {row.id: part for row, part in zip(rows, ("train", "test", "validation"), strict=False)}
-    tables.write_split(tmp_path, parts)
-    assert tables.read_split(tmp_path) == parts
-    for key, part, message in (
+    subsets = dict(zip([row.id for row in rows], ("train", "test", "validation"), strict=False))
+    tables.write_split(tmp_path, subsets)
+    assert tables.read_split(tmp_path) == subsets
+    for key, subset, message in (
         (rows[0].id, "training", "subset must be"),
         ("gone.mp4", "train", "no usable video"),
         (rows[-1].id, "train", "no usable video"),
     ):
-        tables.write_split(tmp_path, {**parts, key: part})
+        tables.write_split(tmp_path, {**subsets, key: subset})
         with pytest.raises(DataError, match=f"split.csv, line .*{message}"):
             tables.read_split(tmp_path)
 

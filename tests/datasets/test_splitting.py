@@ -48,7 +48,7 @@ def data(tmp_path):
     return write
 
 
-def parts_of(rows, subsets, key):
+def by_key(rows, subsets, key):
     found = collections.defaultdict(set)
     for one in rows:
         found[key(one)].add(subsets[one.id])
@@ -57,14 +57,14 @@ def parts_of(rows, subsets, key):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("shape", [(2, 3, 1), (3, 8, 4), (5, 25, 2)])
-def test_groups_stay_together_and_every_part_has_every_class(seed, shape, data):
+def test_groups_stay_together_and_every_subset_has_every_class(seed, shape, data):
     rows = rows_of(*shape)
     summary = split(data(rows), seed=seed)
     subsets = tables.read_split(data(rows))
     assert set(subsets) == {one.id for one in rows}
-    assert all(len(some) == 1 for some in parts_of(rows, subsets, lambda r: r.group).values())
-    in_part = parts_of(rows, subsets, lambda r: r.labels)
-    assert all(some == {"train", "validation", "test"} for some in in_part.values())
+    assert all(len(some) == 1 for some in by_key(rows, subsets, lambda r: r.group).values())
+    in_subset = by_key(rows, subsets, lambda r: r.labels)
+    assert all(some == {"train", "validation", "test"} for some in in_subset.values())
     assert sum(summary.videos.values()) == summary.usable == len(rows)
     assert summary.problems == ()
     if shape[1] > 3:
@@ -103,7 +103,7 @@ def test_equal_contents_stay_together_across_groups_and_classes(data):
     for seed in range(6):
         split(data(rows), seed=seed)
         subsets = tables.read_split(data(rows))
-        assert all(len(some) == 1 for some in parts_of(rows, subsets, lambda r: r.sha256).values())
+        assert all(len(some) == 1 for some in by_key(rows, subsets, lambda r: r.sha256).values())
         assert subsets[rows[-3].id] == subsets[rows[-6].id]  # by way of group 12 of class A
 
 
@@ -113,14 +113,14 @@ def test_folds_are_even_and_keep_groups(folds, data):
     summary = split(data(rows), folds=folds)
     subsets = tables.read_split(data(rows))
     assert set(subsets.values()) == {str(fold) for fold in range(folds)}
-    assert all(len(some) == 1 for some in parts_of(rows, subsets, lambda r: r.group).values())
+    assert all(len(some) == 1 for some in by_key(rows, subsets, lambda r: r.group).values())
     assert max(summary.videos.values()) - min(summary.videos.values()) <= len(rows) // 10
     assert set(summary.classes.values()) == {4}
 
 
 def test_a_split_by_clip_of_grouped_clips_is_refused(data):
     rows = rows_of()
-    with pytest.raises(UsageError, match=r"95\.7 %.*84\.96 %.*issue 6.*--force"):
+    with pytest.raises(UsageError, match=r"95\.7 %.*84\.96 %.*issue 6.*`force=True`"):
         split(data(rows), level="clip")
     assert not (data(rows) / "split.csv").exists()
     summary = split(data(rows), level="clip", force=True)
@@ -128,7 +128,7 @@ def test_a_split_by_clip_of_grouped_clips_is_refused(data):
     assert summary.problems == ()  # it was asked for
 
 
-def test_clips_without_groups_are_split_by_clip_and_told(data):
+def test_clips_without_groups_are_split_by_clip_and_reported(data):
     rows = [row(label, 0, clip) for label in "AB" for clip in range(20)]
     summary = split(data(rows))
     assert summary.videos == {"train": 28, "validation": 6, "test": 6}
@@ -145,7 +145,7 @@ def test_a_class_with_too_few_groups_is_named(data):
         assert list(lines) == [expected]
 
 
-def test_a_part_of_share_zero_stays_empty(data):
+def test_a_subset_of_share_zero_stays_empty(data):
     summary = split(data(rows_of()), fractions=(0.8, 0.0, 0.2))
     assert summary.videos["validation"] == 0
     assert summary.problems == ()
@@ -172,13 +172,13 @@ def test_arguments_that_cannot_work_are_refused(arguments, data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"validation": 0.2}, "validation is for official lists"),
-        ({"validation": 0.2, "folds": 3}, "with folds there is no validation subset"),
-        ({"official_split": 2}, "official_split is one of the official lists"),
-        ({"official_split": 3, "folds": 3}, "official_split is one of the official lists"),
-        ({"level": "clip", "force": True, "official": "lists"}, "level clip does nothing"),
-        ({"fractions": (0.5, 0.2, 0.3), "folds": 3}, "fractions: not with"),
-        ({"fractions": (0.5, 0.2, 0.3), "official": "lists"}, "fractions: not with"),
+        ({"validation": 0.2}, "`validation` is for `official` lists"),
+        ({"validation": 0.2, "folds": 3}, "with `folds` there is no validation subset"),
+        ({"official_split": 2}, "`official_split` is the number of official lists"),
+        ({"official_split": 3, "folds": 3}, "`official_split` is the number of official lists"),
+        ({"level": "clip", "force": True, "official": "lists"}, '`level="clip"` does nothing'),
+        ({"fractions": (0.5, 0.2, 0.3), "folds": 3}, "drop `fractions`"),
+        ({"fractions": (0.5, 0.2, 0.3), "official": "lists"}, "drop `fractions`"),
     ],
 )
 def test_arguments_that_would_do_nothing_are_refused(arguments, message, data):
@@ -188,7 +188,7 @@ def test_arguments_that_would_do_nothing_are_refused(arguments, message, data):
     assert not (place / "split.csv").exists()
 
 
-def test_official_lists_that_tear_a_group_are_a_problem(data, tmp_path):
+def test_official_lists_that_split_a_group_are_a_problem(data, tmp_path):
     rows = rows_of(2, 3, 2)
     train = [one.id for one in rows if not one.id.endswith("_c01.mp4")]
     test = [one.id for one in rows if one.id not in train]
@@ -240,7 +240,7 @@ def test_official_training_videos_may_be_held_out_by_group(data, tmp_path):
     summary = split(data(rows), official=folder, validation=0.2)
     subsets = tables.read_split(tmp_path)
     assert {key for key, subset in subsets.items() if subset == "test"} == set(test)
-    assert all(len(some) == 1 for some in parts_of(rows, subsets, lambda r: r.group).values())
+    assert all(len(some) == 1 for some in by_key(rows, subsets, lambda r: r.group).values())
     assert summary.groups["validation"] >= 3
 
 

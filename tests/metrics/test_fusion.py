@@ -89,7 +89,7 @@ def test_each_kind_is_a_weighted_sum(rng, files, tmp_path, kind):
 )
 def test_where_no_paper_has_weights_they_must_be_given(rng, files, inputs):
     paths = files(streams(rng, inputs))
-    with pytest.raises(UsageError, match="no paper has weights for the inputs .*--weights"):
+    with pytest.raises(UsageError, match="no paper has weights for the inputs .*`weights`"):
         fuse(paths)
     assert fuse(paths, weights=[1] * len(inputs)).weights == pytest.approx(
         [1 / len(inputs)] * len(inputs)
@@ -103,7 +103,7 @@ def test_the_kind_is_l2_with_trajectories_and_probabilities_without(rng, files):
     assert fuse(paths, kind="logits").kind == "logits"
 
 
-def test_what_was_gained_is_counted(rng, files):
+def test_the_gain_is_counted(rng, files):
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     base = some_scores(rng, 8, 3, labels=labels)
 
@@ -119,13 +119,13 @@ def test_what_was_gained_is_counted(rng, files):
     # Truth 0 is answered by RGB in two of three, truth 1 in one of three, truth 2 in both.
     assert found.streams[0].mean_class_accuracy == pytest.approx((2 / 3 + 1 / 3 + 1) / 3)
     assert found.best.name == "0.npz"
-    # Flow prevails everywhere: right in 0, 2, 4, 6; of RGB's 0, 1, 2, 3, 5 that spoils 1, 3, 5.
-    assert (found.accuracy, found.corrected, found.spoiled) == (4 / 8, 2, 3)
+    # Flow prevails everywhere: right in 0, 2, 4, 6; of RGB's 0, 1, 2, 3, 5 it misses 1, 3, 5.
+    assert (found.accuracy, found.corrected, found.newly_wrong) == (4 / 8, 2, 3)
     assert found.mean_class_accuracy == pytest.approx((2 / 3 + 1 / 3 + 1 / 2) / 3)
     lines = "\n".join(found.lines())
     assert "0.npz: sta_cnn on rgb, weight 0.400, accuracy 62.5%" in lines
     assert "fused probabilities of 8 videos (test), weights by default: accuracy 50.0%" in lines
-    assert "2 videos corrected and 3 spoiled against" in lines
+    assert "2 videos corrected and 3 newly wrong compared with" in lines
 
 
 def planted(rng, weights, videos=400, **changes):
@@ -135,7 +135,7 @@ def planted(rng, weights, videos=400, **changes):
     return [dataclasses.replace(scores, labels=fused.predicted) for scores in found]
 
 
-def test_a_search_finds_planted_weights_on_the_validation_part_alone(rng, files):
+def test_a_search_finds_planted_weights_on_the_validation_subset_alone(rng, files):
     weights = (0.25, 0.7, 0.05)
     validation = planted(rng, weights, ids=[f"v{i}" for i in range(400)], subset="validation")
     test = planted(rng, (0.6, 0.1, 0.3))
@@ -191,13 +191,13 @@ def test_calls_that_cannot_work_are_refused(rng, files, tmp_path):
     for arguments, message in [
         ((paths[:1],), "takes two score files or more, got 1"),
         (([paths[0], tmp_path / "test" / ".." / "test" / "0.npz"],), "0.npz: is given twice"),
-        ((paths, {"weights": [1]}), "--weights takes one number for each, 2 here, got 1"),
+        ((paths, {"weights": [1]}), "`weights` takes one number for each, 2 here, got 1"),
         ((paths, {"weights": [1, -1]}), "not negative and not all 0, got 1 -1"),
         ((paths, {"weights": [0, 0]}), "not negative and not all 0, got 0 0"),
         ((paths, {"weights": [1, np.nan]}), "must be finite"),
-        ((paths, {"kind": "mean"}), "kind must be one of probabilities, logits, l2, got 'mean'"),
+        ((paths, {"kind": "mean"}), "`kind` must be one of probabilities, logits, l2, got 'mean'"),
         ((paths, {"weights": [1, 2], "search": paths}), "not both"),
-        ((paths, {"out": paths[1]}), "1.npz: is one of the files being fused"),
+        ((paths, {"out": paths[1]}), "1.npz is one of the files being fused"),
     ]:
         options = arguments[1] if len(arguments) > 1 else {}
         with pytest.raises(UsageError, match=message):
@@ -211,7 +211,7 @@ def test_a_search_on_other_than_validation_videos_is_refused(rng, files):
     ids = [f"v{i}" for i in range(23)]
     validation = [dataclasses.replace(s, subset="validation", ids=ids) for s in found]
     for search, message in [
-        (validation[:1], "--search takes 2 files, one a stream, got 1"),
+        (validation[:1], "`search` takes 2 files, one per stream, got 1"),
         ([dataclasses.replace(s, ids=ids) for s in found], "holds the test subset; .*validation"),
         (validation[::-1], "0.npz: is of sta_cnn on flow, in the place of .*sta_cnn on rgb"),
         ([dataclasses.replace(s, ids=[*ids[1:], found[0].ids[3]]) for s in validation], "shares 1"),

@@ -44,7 +44,7 @@ def test_score_file_round_trip_is_exact_and_repeatable(rng, tmp_path):
         ("labels", lambda x: x + 9, "labels must be integers from 0 to 5"),
         ("predicted", lambda x: x - 9, "predicted must be integers"),
         ("votes", lambda x: x[:4], "votes has shape"),
-        ("ids", lambda x: [x[0]] * 23, "the same id stands twice"),
+        ("ids", lambda x: [x[0]] * 23, "the same id is there twice"),
         ("ids", lambda x: [], "holds 0 videos"),
         ("logits", lambda x: x[:, 1:], r"logits has shape \(23, 5\)"),
         ("logits", lambda x: x - np.inf, "logits must hold finite"),
@@ -90,7 +90,11 @@ def test_files_that_are_no_score_files_are_named(rng, tmp_path):
     arrays = {f.name: np.array(getattr(scores, f.name)) for f in dataclasses.fields(scores)}
     older = ("model", "input", "subset", "logits")
     np.savez(path, kind="probabilities", **{k: arrays[k] for k in arrays if k not in older})
-    with pytest.raises(DataError, match="it lacks input, logits, model, subset. Write it again"):
+    with pytest.raises(DataError, match="it lacks input, logits, model, subset. Evaluate again"):
+        read_scores(path)
+    renamed = {"part" if name == "subset" else name: value for name, value in arrays.items()}
+    np.savez(path, kind="probabilities", **renamed)
+    with pytest.raises(DataError, match="it lacks subset. Evaluate again: keras-attn evaluate RUN"):
         read_scores(path)
     np.savez(path, kind="logits", **arrays)
     with pytest.raises(DataError, match="holds logits, expected probabilities"):
