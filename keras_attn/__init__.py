@@ -1,6 +1,7 @@
 """Attention-based human action recognition in video, on Keras 3.
 
-Importing the package does no work: each public name below is loaded at its first use.
+Importing the package loads neither Keras nor TensorFlow: each public name below is loaded at its
+first use, and Keras learns the names of the classes that saved models may hold.
 """
 
 import importlib
@@ -10,6 +11,8 @@ if sys.platform == "win32":
     raise ImportError(
         "keras_attn needs Linux or macOS, because it locks files with fcntl; on Windows, use WSL 2"
     )
+
+from keras_attn.utils import registration
 
 __version__ = "0.1.0"
 
@@ -45,3 +48,6 @@ def __getattr__(name):
     if name in _PACKAGES:
         return importlib.import_module(f"keras_attn.{name}")
     raise AttributeError(f"module 'keras_attn' has no attribute {name!r}")
+
+
+registration.install()

@@ -1,5 +1,6 @@
 """A training run that takes a second or two, how two are compared, and one that is refused."""
 
+import contextlib
 import csv
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -118,3 +120,18 @@ def assert_same_run(one, other):
     weights, weights_2 = model_weights(one), model_weights(other)
     for x, y in zip(weights.values(), weights_2.values(), strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+@contextlib.contextmanager
+def small_flownet():
+    """FlowNetS with four filters in every layer."""
+    from keras_attn.backbones import flownet_s
+
+    with contextlib.ExitStack() as patches:
+        for table in ("CONVOLUTIONS", "EXPANSIONS"):
+            small = {
+                name: (*row[:-1], 4) if isinstance(row, tuple) else 4
+                for name, row in getattr(flownet_s, table).items()
+            }
+            patches.enter_context(mock.patch.object(flownet_s, table, small))
+        yield

@@ -1,0 +1,99 @@
+"""Classes of this package, known to Keras by name before their modules are imported.
+
+Keras looks a saved class up in its registry, where a class enters when its module is imported.
+`import keras_attn` imports none of them, and not Keras either: once Keras is there, placeholders
+are put into the registry, which import the module of a class when Keras asks for it.
+"""
+
+import importlib
+import importlib.abc
+import sys
+
+CLASSES = {
+    "backbones.pixels": ("NormalizePixels",),
+    "backbones.tiny": ("AppendMoments",),
+    "flow.tvl1": ("TVL1",),
+    "layers": (
+        "AdaptiveMaxPool",
+        "AttendedLSTM",
+        "AttendedLSTMCell",
+        "ConfidencePool",
+        "ConvLSTMAttention",
+        "ConvLSTMAttentionCell",
+        "LocationAttention",
+        "PerFrame",
+        "PyramidAttention",
+        "ReattendingLSTM",
+        "ReattendingLSTMCell",
+        "SaliencyMask",
+        "SelectedSegments",
+        "TemporalShift",
+        "WeightedPool",
+    ),
+    "layers.pyramid_attention": ("AttentionPenalties",),
+    "models": (
+        "AttentionFusionNetwork",
+        "FlowPretraining",
+        "PyramidAttentionNetwork",
+        "STACNN",
+        "StructuredAttentionLSTM",
+        "TemporalAttentionLSTM",
+        "WhereAndWhen",
+    ),
+    "training.optimizers": ("SGD", "Adadelta", "Adam"),
+}
+
+
+class Deferred:
+    """Stands for a class in the registry of Keras until Keras asks it for anything."""
+
+    def __init__(self, module, name):
+        self._module, self._name = module, name
+
+    def __getattr__(self, attribute):
+        # Importing the module puts the class itself in the place of this.
+        module = importlib.import_module(f"keras_attn.{self._module}")
+        return getattr(getattr(module, self._name), attribute)
+
+
+def register() -> None:
+    """Put the names into the registry of Keras, which must have been imported."""
+    registry = sys.modules["keras"].saving.get_custom_objects()
+    for module, names in CLASSES.items():
+        for name in names:
+            registry.setdefault(f"keras_attn>{name}", Deferred(module, name))
+
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Calls `register` once Keras has been imported, and does nothing else.
+
+    Asking where Keras is (`importlib.util.find_spec`), as TensorFlow does, is not importing it.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = self._followed(spec.loader.exec_module)
+        return spec
+
+    def _followed(self, execute):
+        def exec_module(module):
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            register()
+
+        return exec_module
+
+
+def install() -> None:
+    """Register now if Keras has been imported, else as soon as it is."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        sys.meta_path.insert(0, _AfterKeras())
+    elif hasattr(keras, "saving"):
+        register()
