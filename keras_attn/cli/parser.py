@@ -85,7 +85,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="keras-attn",
         description="Attention-based human action recognition in video: what, where and when.",
-        epilog="exit codes: 0 ok, 1 failure, 2 usage, 3 problems in the data, 130 interrupted",
+        epilog="keras-attn VERB --help explains a verb. "
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 problems in the data, 130 interrupted.",
         add_help=False,
     )
     version = f"keras-attn {keras_attn.__version__}"
@@ -139,8 +140,11 @@ def _help(verb, parameter):
 
 
 def _plain(verb, text):
-    """Text of a docstring as argparse shows it."""
-    return verb.in_options(text).replace("`", "").replace("%", "%%")
+    """Text of a docstring as argparse shows it, with functions in backticks as commands."""
+    text = verb.in_options(text)
+    for function in keras_attn._VERBS:
+        text = text.replace(f"`{function}`", f"keras-attn {function.replace('_', '-')}")
+    return text.replace("`", "").replace("%", "%%")
 
 
 def _text(default):

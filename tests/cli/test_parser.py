@@ -31,6 +31,7 @@ def test_help_shows_defaults_and_choices(capsys):
     text = " ".join(help_of(capsys, "split").split())
     assert "(default: 0.7 0.15 0.15)" in text and "(default: 0)" in text
     assert "--level {group,clip}" in text
+    assert "as keras-attn list-recipes shows them" in " ".join(help_of(capsys, "train").split())
 
 
 @pytest.mark.parametrize("short", SHORT_FORMS.values())
