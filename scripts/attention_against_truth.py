@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--videos", type=Path, required=True)
     options = parser.parse_args()
     from keras_attn.data.source import subset_labels
-    from keras_attn.inference.prediction import open_model
+    from keras_attn.inference.trained_model import open_model
     from keras_attn.training.runs import open_run
 
     run = open_run(options.run)
@@ -45,7 +45,7 @@ def video_rows(model, path, truth):
     from keras_attn.decoding.frames import read_frames
 
     frames, _ = read_frames(path)
-    where = model.answer(frames[None])["where"].numpy()[0]
+    where = model.ask(frames=frames)["where"]
     height, width = frames.shape[1:3]
     rows = []
     for frame in range(truth["start"], truth["end"]):

@@ -7,7 +7,7 @@ import pytest
 import keras_attn
 from keras_attn.backbones import build_backbone
 from keras_attn.inference.loading import load_recognizer
-from keras_attn.inference.prediction import open_model
+from keras_attn.inference.trained_model import open_model
 from keras_attn.models import MODELS, swap_input
 from keras_attn.recipes import RECIPES, override
 from keras_attn.utils.files import read_json

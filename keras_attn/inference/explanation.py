@@ -1,16 +1,18 @@
-"""Show what a model looked at: the attention over a video, and its decision over time."""
+"""Show where a model looked: the attention over a video, and the decision over time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.decoding.frames import read_frames
-from keras_attn.inference.prediction import TrainedModel, open_model, ranking
+from keras_attn.inference.prediction import ranking
+from keras_attn.inference.trained_model import TrainedModel, open_model
 from keras_attn.visualization.overlay import check_out, write_overlay
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the overlay lies, and what it shows."""
+    """The path of the overlay and the answer that it shows."""
 
     path: Path
     video: str
@@ -25,17 +27,38 @@ class Explanation:
         return {**vars(self), "path": str(self.path)}
 
 
-def explain(video, model, out) -> Explanation:
-    """Write `out` (.mp4): frames of `video` with the attention of `model` over them.
+def explain(
+    video: Path | str,
+    model: Path | str | Sequence[Path | str] | TrainedModel,
+    out: Path | str,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Explanation:
+    """Write a video with the attention of a model over its frames.
 
-    The colour scale is fixed, in multiples of the uniform weight, and underneath runs the decision
-    at each frame. `model` is a run folder, a SavedModel folder or what `open_model` returned.
-    Raises `DataError` when the video cannot be read, `UsageError` for another kind of `out`.
+    The color scale is fixed, in multiples of the uniform weight. The decision at each frame runs
+    underneath.
+
+    Args:
+        video: Video file.
+        model: Run folder or SavedModel folder; several run folders, as of RGB and of flow, are
+            fused: their answers are averaged.
+        out: MP4 file to write.
+        weights: Weights of several runs, one for each; those of the papers for their inputs if not
+            given.
+
+    Returns:
+        The best answer, with the path of the overlay.
+
+    Raises:
+        DataError: When the video cannot be read.
+        UsageError: For a file `out` of another kind and for weights that do not fit.
+        UserError: When `model` cannot be opened.
     """
-    check_out(out)  # said before the work, not after it
-    model = model if isinstance(model, TrainedModel) else open_model(model)
-    frames, info = read_frames(video, short_side=model.short_side)
-    answer = {key: value.numpy()[0] for key, value in model.answer(frames[None]).items()}
+    check_out(out)  # before the work, not after it
+    opened = open_model(model, weights)
+    frames, info = read_frames(video, short_side=opened.short_side)
+    answer = opened.ask(frames=frames)
     best = ranking(answer["probabilities"], answer["votes"])[0]
     probability = float(answer["probabilities"][best])
     write_overlay(
@@ -43,9 +66,9 @@ def explain(video, model, out) -> Explanation:
         frames,
         answer["where"],
         answer["step_probabilities"],
-        model.classes,
+        opened.classes,
         answer["when"],
         info["fps"] or 25.0,
-        title=f"{model.classes[best]} {probability:.2f} - {Path(video).name}",
+        title=f"{opened.classes[best]} {probability:.2f} - {Path(video).name}",
     )
-    return Explanation(Path(out), str(video), model.classes[best], probability, len(frames))
+    return Explanation(Path(out), str(video), opened.classes[best], probability, len(frames))

@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-from keras_attn.inference.pieces import TIMELINE
+from keras_attn.inference.answers import TIMELINE, Answers, graph
 
 
-class FusedRecognizer:
-    """What `recognition.Recognizer` is for one model, for models of the same classes.
+class FusedRecognizer(Answers):
+    """Models of the same classes, with the surface of a `Recognizer`.
 
     `weights` sum to one. `probabilities`, `votes`, and over the frames `when` and
     `step_probabilities` are weighted means (late fusion); so is `where`, resized to the cells of
@@ -19,17 +19,20 @@ class FusedRecognizer:
         self.recognizers, self.weights = recognizers, weights
         self.models = [model for one in recognizers for model in one.models]
         self.frames = max(one.frames for one in recognizers)
+        self.flow_in_graph = all(one.flow_in_graph for one in recognizers)
         first = recognizers[0]
-        self.answer_frames = tf.function(self.from_frames, first.answer_frames.input_signature)
-        self.answer_jpegs = tf.function(self.from_jpegs, first.answer_jpegs.input_signature)
+        self.answer_frames = graph(self.from_frames, *first.answer_frames.input_signature)
+        self.answer_jpegs = graph(self.from_jpegs, *first.answer_jpegs.input_signature)
+
+    def answer(self, frames) -> dict:
+        """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
+        return self._fused([one.answer(frames) for one in self.recognizers])
 
     def from_frames(self, frames) -> dict:
-        """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
-        return self._fused([one.from_frames(frames) for one in self.recognizers])
+        return self._fused([one.answer_frames(frames) for one in self.recognizers])
 
     def from_jpegs(self, jpegs) -> dict:
-        """Answer for `jpegs (B, T)`: each string is one frame as a JPEG file, of any size."""
-        return self._fused([one.from_jpegs(jpegs) for one in self.recognizers])
+        return self._fused([one.answer_jpegs(jpegs) for one in self.recognizers])
 
     def _fused(self, answers):
         size = tf.shape(answers[0]["where"])[2:]

@@ -5,16 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from keras_attn.data.flow_estimation import planes_of
-from keras_attn.datasets import tables
 from keras_attn.decoding.frames import read_frames
-from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.inference.loading import load_recognizer
-from keras_attn.inference.saved_model import version_folder
-from keras_attn.training.runs import open_run
-from keras_attn.utils.files import read_json
+from keras_attn.errors import DataError, UsageError
+from keras_attn.inference.trained_model import TrainedModel, open_model
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one video; `problem` says why it says nothing."""
+    """The answer for one video; `problem` says why there is none."""
 
     path: str
     guesses: tuple[Guess, ...] = ()
@@ -63,73 +57,38 @@ class Predictions(list):
         return {"predictions": [prediction.as_dict() for prediction in self]}
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained model, wherever it came from.
-
-    `answer` takes frames `(1, T, H, W, 3)` uint8 and returns the tensors that
-    `recognition.Recognizer` names; frames should have the `short_side` (pixels) of the training.
-    """
-
-    classes: list[str]
-    answer: object
-    short_side: int
-
-
-def open_model(path) -> TrainedModel:
-    """Open a run folder, or a SavedModel that `export` wrote (its highest version).
-
-    Raises `UserError` when `path` is neither.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such folder; give a run folder or a SavedModel")
-    if (path / "run.json").exists():
-        run = open_run(path)
-        return TrainedModel(run.classes, _answer(load_recognizer(path)), run.short_side)
-    folder = version_folder(path)
-    if not (folder / "assets" / "classes.txt").exists():
-        raise UserError(f"{folder}: has no assets/classes.txt; it is not of keras-attn export")
-    classes = tables.read_classes(folder / "assets")
-    short_side = read_json(folder / "assets" / "training.json")["short_side"]
-    try:
-        loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["explain"]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        message = str(error).splitlines()[0]
-        raise UserError(f"{folder}: cannot be loaded ({message}); export the run again") from error
-
-    def answer(frames, keep=loaded):  # the signature does not keep its model alive
-        return signature(frames=tf.constant(frames))
-
-    return TrainedModel(classes, answer, short_side)
-
-
-def _answer(recognizer):
-    """What answers for frames, also where their flow needs OpenCV."""
-    if recognizer.flow_in_graph:
-        return recognizer.answer_frames
-
-    def answer(frames):
-        return recognizer.answer_planes(frames, planes_of(frames[0], recognizer.flow)[None])
-
-    return answer
-
-
 def predict(
-    videos: Path | str | Sequence[Path | str], model: Path | str | TrainedModel, *, top_k: int = 5
+    videos: Path | str | Sequence[Path | str],
+    model: Path | str | Sequence[Path | str] | TrainedModel,
+    *,
+    weights: Sequence[float] | None = None,
+    top_k: int = 5,
 ) -> Predictions:
-    """Name the action in each of `videos` (paths), best first.
+    """Name the action in videos.
 
-    `model` is a run folder, a SavedModel folder, or what `open_model` returned. The order is by
-    votes of the clips, then by probability (Quan et al. 2020, eq. 13-15). A video that cannot be
-    read gets a `Prediction` that says why; the others are answered.
+    Guesses are ordered by the votes of the clips, then by probability (Quan et al. 2020, eq.
+    13-15). A video that cannot be read gets a `Prediction` that says why; the others are answered.
+
+    Args:
+        videos: Video files.
+        model: Run folder or SavedModel folder; several run folders, as of RGB and of flow, are
+            fused: their probabilities are averaged.
+        weights: Weights of several runs, one for each; those of the papers for their inputs if not
+            given.
+        top_k: Number of guesses for each video, best first.
+
+    Returns:
+        One prediction per video, in order.
+
+    Raises:
+        UsageError: For a `top_k` below 1 and for weights that do not fit.
+        UserError: When `model` cannot be opened.
     """
     if top_k < 1:
-        raise UsageError(f"top_k must be at least 1, got {top_k}")
+        raise UsageError(f"`top_k` must be at least 1, got {top_k}")
     videos = [videos] if isinstance(videos, str | Path) else list(videos)
-    model = model if isinstance(model, TrainedModel) else open_model(model)
-    return Predictions(_predict_one(video, model, top_k) for video in videos)
+    opened = open_model(model, weights)
+    return Predictions(_predict_one(video, opened, top_k) for video in videos)
 
 
 def _predict_one(video, model, top_k):
@@ -137,8 +96,8 @@ def _predict_one(video, model, top_k):
         frames, _ = read_frames(video, short_side=model.short_side)
     except DataError as error:
         return Prediction(str(video), problem=str(error))
-    answer = model.answer(frames[None])
-    probabilities, votes = answer["probabilities"].numpy()[0], answer["votes"].numpy()[0]
+    answer = model.ask(frames=frames)
+    probabilities, votes = answer["probabilities"], answer["votes"]
     order = ranking(probabilities, votes)[:top_k]
     guesses = [Guess(model.classes[k], float(probabilities[k]), float(votes[k])) for k in order]
     return Prediction(str(video), tuple(guesses), len(frames))

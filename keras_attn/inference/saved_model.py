@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import tensorflow as tf
+
+from keras_attn.datasets import tables
 from keras_attn.errors import UserError
+from keras_attn.utils.files import read_json, write_atomic, write_json
 
 
-def versions(model_folder) -> list[int]:
-    """The version numbers in a model folder; none if there is no such folder."""
+def version_numbers(model_folder) -> list[int]:
+    """The versions in a model folder; none if there is no such folder."""
     path = Path(model_folder)
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
     return [int(name) for name in names if name.isdecimal()]
@@ -15,8 +19,38 @@ def versions(model_folder) -> list[int]:
 def version_folder(saved_model) -> Path:
     """The folder that holds `saved_model.pb`: the one given, or its highest version."""
     path = Path(saved_model)
-    numbers = versions(path)
+    numbers = version_numbers(path)
     folder = path / str(max(numbers)) if numbers else path
     if not (folder / "saved_model.pb").exists():
         raise UserError(f"{path}: holds no SavedModel (no saved_model.pb, no version folder)")
     return folder
+
+
+def write_assets(folder, classes: list[str], training: dict) -> None:
+    """Write the class names and the facts of the training (`short_side`, `recipes`, `weights`)."""
+    write_atomic(Path(folder) / "assets" / "classes.txt", "\n".join(classes) + "\n")
+    write_json(Path(folder) / "assets" / "training.json", training)
+
+
+def read_assets(folder) -> tuple[list[str], dict]:
+    """The class names and the facts that `write_assets` wrote."""
+    assets = Path(folder) / "assets"
+    if not (assets / "classes.txt").exists():
+        raise UserError(f"{folder}: has no assets/classes.txt; it is not of keras-attn export")
+    return tables.read_classes(assets), read_json(assets / "training.json")
+
+
+def load_ask(folder):
+    """A function of the frames of one video, `Recognizer.ask` of the model in a version folder."""
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["explain"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        message = str(error).splitlines()[0]
+        raise UserError(f"{folder}: cannot be loaded ({message}); export the run again") from error
+
+    def ask(frames, keep=loaded):  # the signature does not keep its model alive
+        answer = signature(frames=tf.constant(frames)[None])
+        return {key: value.numpy()[0] for key, value in answer.items()}
+
+    return ask

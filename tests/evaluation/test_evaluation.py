@@ -11,7 +11,7 @@ import pytest
 
 from keras_attn import evaluate
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.evaluation import evaluation
+from keras_attn.evaluation import evaluation, report_data
 from keras_attn.inference.loading import load_recognizer
 from keras_attn.metrics.scores import read_scores
 from keras_attn.utils import files
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
     source = evaluation.open_source(tiny_data, recipe(run))
     right = 0
     for i, video in enumerate(source.subsets["test"]):
-        clips = evaluation._answer(recognizer, source, video)["clip_probabilities"][0].numpy()
+        clips = recognizer.ask(**evaluation._inputs(source, video))["clip_probabilities"]
         votes = np.bincount(clips.argmax(1), minlength=4)
         np.testing.assert_allclose(scores.probabilities[i], clips.mean(0), atol=1e-6)
         np.testing.assert_allclose(scores.logits[i], np.log(clips).mean(0), atol=1e-5)
@@ -89,7 +89,7 @@ def test_a_report_without_frames_says_why_it_has_no_pictures(run, monkeypatch):
     def read_index(data):
         raise DataError("records: gone")
 
-    monkeypatch.setattr(evaluation, "records", SimpleNamespace(read_index=read_index))
+    monkeypatch.setattr(report_data, "records", SimpleNamespace(read_index=read_index))
     page = evaluate(run, examples=2).report.read_text(encoding="utf-8")
     assert "No pictures, because the frames" in page and "records: gone" in page
     assert "data:image/jpeg" not in page
@@ -106,9 +106,9 @@ def test_without_examples_no_picture_is_drawn_and_opencv_is_not_needed(run, monk
     monkeypatch.setitem(sys.modules, "cv2", None)
     found = evaluate(run, examples=0)
     assert "data:image" not in found.report.read_text(encoding="utf-8")
-    with pytest.raises(UserError, match="examples=0.* needs the module 'cv2'.*pip install"):
+    with pytest.raises(UserError, match="`examples=0`.* needs the module 'cv2'.*pip install"):
         evaluate(run)
-    with pytest.raises(UsageError, match="examples must be at least 0, got -1"):
+    with pytest.raises(UsageError, match="`examples` must be at least 0, got -1"):
         evaluate(run, examples=-1)
 
 
@@ -141,13 +141,15 @@ def test_a_split_made_anew_is_refused(run, data):
     lines = (data / "split.csv").read_text().splitlines(keepends=True)
     swapped = [line.replace(",test", ",x").replace(",train", ",test") for line in lines]
     (data / "split.csv").write_text("".join(line.replace(",x", ",train") for line in swapped))
-    with pytest.raises(DataError, match="split.csv: was made anew since .* was trained"):
+    with pytest.raises(DataError, match="split.csv: was written again since .* was trained"):
         evaluate(run)
 
 
 def test_data_made_in_another_way_is_refused(run, data):
     change(data / "records" / "provenance.json", quality=50)
-    with pytest.raises(DataError, match="made in another way than those that .* was trained on"):
+    with pytest.raises(
+        DataError, match="created with different settings than those that .* was trained on"
+    ):
         evaluate(run, data=data)
 
 

@@ -52,7 +52,7 @@ def test_guesses_are_ordered_and_cut(videos, model):
     assert keys == sorted(keys)
     (one,) = predict(str(videos[0]), model, top_k=1)
     assert one.guesses == all_of_them.guesses[:1]
-    with pytest.raises(UsageError, match="top_k must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="`top_k` must be at least 1, got 0"):
         predict(videos[0], model, top_k=0)
 
 

@@ -140,13 +140,13 @@ def test_frames_that_no_clip_holds_get_what_the_nearest_got(trained, name):
 
 def test_the_backbone_sees_no_frame_that_no_clip_holds(trained, monkeypatch):
     recognizer, seen = Recognizer(trained, recipe(SEGMENTS)), []
-    backbone = recognizer.backbone
+    features = recognizer._features
 
-    def counting(pictures, training):
+    def counting(pictures):
         seen.append(len(pictures))
-        return backbone(pictures, training=training)
+        return features(pictures)
 
-    monkeypatch.setattr(recognizer, "backbone", counting)
+    monkeypatch.setattr(recognizer, "_features", counting)
     answer = recognizer.from_frames(video(41))
     assert seen == [2 * SEGMENTS.test_frames]
     assert answer["where"].shape[:2] == (2, 41)

@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from keras_attn import export
 from keras_attn.errors import UserError
+from keras_attn.inference.answers import SCORES, TIMELINE
 from keras_attn.inference.loading import load_recognizer
-from keras_attn.inference.pieces import TIMELINE
-from keras_attn.inference.saved_model import versions
+from keras_attn.inference.saved_model import version_numbers
 from keras_attn.serving import exporting, verification
-from keras_attn.serving.exporting import SCORES
 from keras_attn.training import runs
 
 
@@ -35,7 +34,7 @@ def quick(monkeypatch, tiny_export):
     passed = verification.Verification(tiny_export, {("loader", "signature"): 0.0})
     monkeypatch.setattr(exporting, "load_fused", lambda opened, weights: None)
     monkeypatch.setattr(exporting, "_write", copy)
-    monkeypatch.setattr(exporting, "_reference", lambda recognizer: [])
+    monkeypatch.setattr(exporting, "make_reference", lambda recognizer: [])
     monkeypatch.setattr(exporting, "write_reference", lambda path, cases: None)
     monkeypatch.setattr(exporting, "verify_folder", lambda folder, reference: passed)
 
@@ -99,7 +98,7 @@ def test_exporting_again_adds_a_version_and_leaves_the_first_alone(quick, tiny_r
 
 
 @pytest.mark.parametrize(
-    "stage", ["_write", "write_json", "_reference", "verify_folder", "_flush_all", "_publish"]
+    "stage", ["_write", "write_assets", "make_reference", "verify_folder", "_flush_all", "_publish"]
 )
 def test_an_error_at_any_stage_leaves_the_old_version_alone(
     quick, tiny_run, tmp_path, monkeypatch, stage
@@ -129,7 +128,7 @@ def test_another_export_that_was_quicker_is_not_overwritten(quick, tiny_run, tmp
     answers = iter([[], [1]])
     (tmp_path / "models" / "1").mkdir(parents=True)
     (tmp_path / "models" / "1" / "file").write_text("theirs")
-    monkeypatch.setattr(exporting, "versions", lambda destination: next(answers))
+    monkeypatch.setattr(exporting, "version_numbers", lambda destination: next(answers))
     assert export(tiny_run, tmp_path / "models").path.name == "2"
     assert (tmp_path / "models" / "1" / "file").read_text() == "theirs"
 
@@ -163,7 +162,7 @@ from keras_attn.serving import exporting, verification
 export, run, destination = sys.argv[1:]
 exporting.load_fused = lambda opened, weights: None
 exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)
-exporting._reference = lambda recognizer: []
+exporting.make_reference = lambda recognizer: []
 exporting.write_reference = lambda path, cases: None
 passed = verification.Verification(export, {("loader", "signature"): 0.0})
 exporting.verify_folder = lambda folder, reference: passed
@@ -199,14 +198,14 @@ def test_a_killed_export_leaves_whole_versions_only(quick, tiny_export, tiny_run
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    assert any(folder.exists() and versions(folder) for folder in folders)
+    assert any(folder.exists() and version_numbers(folder) for folder in folders)
     for folder in folders:
-        for version in versions(folder) if folder.exists() else ():
+        for version in version_numbers(folder) if folder.exists() else ():
             assert contents(folder / str(version)) == whole
         export(tiny_run, folder)
         names = [path.name for path in folder.iterdir()]
         assert all(name.isdecimal() for name in names), "what was left behind is removed"
-        assert contents(folder / str(max(versions(folder)))) == whole
+        assert contents(folder / str(max(version_numbers(folder)))) == whole
 
 
 @pytest.mark.slow
@@ -220,6 +219,6 @@ def test_a_real_export_killed_while_it_writes_publishes_nothing(tiny_export, tin
     process.kill()
     process.wait()
     assert staged
-    assert versions(tmp_path / "m") == []
+    assert version_numbers(tmp_path / "m") == []
     with pytest.raises(UserError, match="holds no SavedModel"):
         verification.verify(tmp_path / "m")

@@ -15,15 +15,18 @@ from keras_attn.cli.parser import main
 from keras_attn.errors import UserError
 from keras_attn.inference import saved_model
 from keras_attn.serving import clean_process, verification
-from keras_attn.serving.verification import (
-    LOADERS,
+from keras_attn.serving.reference import (
     SIGNATURES,
-    TOLERANCE,
-    Verification,
-    _difference,
+    Case,
     read_reference,
     reference_path,
     write_reference,
+)
+from keras_attn.serving.verification import (
+    LOADERS,
+    TOLERANCE,
+    Verification,
+    _difference,
 )
 
 EVERY = (*SIGNATURES, "features")  # of a model whose backbone sees single frames
@@ -49,9 +52,9 @@ def test_a_whole_export_agrees_with_its_run_in_every_signature_and_loader(tiny_e
 
 def test_the_reference_asks_for_several_videos_one_frame_and_odd_sizes(tiny_export):
     shapes = {name: [] for name in EVERY}
-    for name, request, expected in read_reference(reference_path(tiny_export / "1")):
-        shapes[name].append(request.shape)
-        assert all(len(value) == len(request) for value in expected.values())
+    for case in read_reference(reference_path(tiny_export / "1")):
+        shapes[case.signature].append(case.request.shape)
+        assert all(len(value) == len(case.request) for value in case.expected.values())
     for name, found in shapes.items():
         assert {shape[0] for shape in found} == {1, 2}, name
         assert min(shape[1] for shape in found) == 1
@@ -60,9 +63,8 @@ def test_the_reference_asks_for_several_videos_one_frame_and_odd_sizes(tiny_expo
 
 def test_a_changed_reference_fails_with_exit_code_1(copy, capsys):
     def other(reference):
-        name, request, expected = reference[-1]
-        expected["probabilities"] += np.float32(1e-3)
-        return [*reference[:-1], (name, request, expected)]
+        reference[-1].expected["probabilities"] += np.float32(1e-3)
+        return reference
 
     change_reference(copy, other)
     assert main(["verify", str(copy), "--json"]) == 1
@@ -92,7 +94,7 @@ def test_a_flipped_byte_of_a_weight_fails_with_exit_code_1(copy, capsys):
 
 def drop(*keys):
     def change(reference):
-        return [case for case in reference if case[0] not in keys]
+        return [case for case in reference if case.signature not in keys]
 
     return change
 
@@ -151,11 +153,11 @@ def test_missing_answers_other_shapes_and_nan_count_as_infinite_differences():
 
 def test_strings_survive_a_reference_file(tmp_path):
     strings = np.array([[b"a\0b", b""], [b"\xff\xd8", b"long" * 9]], object)
-    write_reference(tmp_path / "r.npz", [(n, strings, {"p": np.ones(2)}) for n in SIGNATURES])
-    name, request, expected = read_reference(tmp_path / "r.npz")[0]
-    assert name == SIGNATURES[0]
-    assert request.tolist() == strings.tolist()
-    assert expected["p"].tolist() == [1, 1]
+    write_reference(tmp_path / "r.npz", [Case(n, strings, {"p": np.ones(2)}) for n in SIGNATURES])
+    case = read_reference(tmp_path / "r.npz")[0]
+    assert case.signature == SIGNATURES[0]
+    assert case.request.tolist() == strings.tolist()
+    assert case.expected["p"].tolist() == [1, 1]
 
 
 # What stack.md calls the trap: a list of Keras variables loads in TF 2 and fails in TF Serving.
@@ -177,7 +179,7 @@ def test_a_model_that_only_the_new_loader_can_load_is_refused(tmp_path):
     request = np.ones((1, 3), "float32")
     loaded = tf.saved_model.load(str(folder)).signatures["features"]
     expected = {"probabilities": loaded(tf.constant(request))["probabilities"].numpy()}
-    write_reference(reference_path(folder), [(name, request, expected) for name in SIGNATURES])
+    write_reference(reference_path(folder), [Case(name, request, expected) for name in SIGNATURES])
     with pytest.raises(UserError, match="could not be loaded and asked in a clean process"):
         verify(folder)
 

@@ -1,0 +1,51 @@
+"""The names of the answers of a trained model, and the one way to ask it for them."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+SCORES = ("probabilities", "logits", "votes")
+TIMELINE = ("where", "when", "step_probabilities")  # one value for each frame
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A traced function of one tensor like `spec`; a served model returns its answers `keys`."""
+
+    function: object
+    spec: tf.TensorSpec
+    keys: tuple[str, ...]
+
+
+def graph(function, *specs):
+    """`function` as a graph; nothing here needs AutoGraph, which takes longer than all else."""
+    return tf.function(function, specs, autograph=False)
+
+
+class Answers:
+    """The surface that one model and several fused models share.
+
+    A subclass has `answer`, for a batch of videos, and the compiled functions `answer_frames`,
+    `answer_jpegs` and, if the backbone sees single positions (`per_frame`), `answer_features`.
+    `flow_in_graph` says whether TensorFlow can compute all flow that is seen.
+    """
+
+    def ask(self, *, length=None, **inputs) -> dict:
+        """Answer for one video: `answer` without the axis `B`, as NumPy arrays."""
+        batch = {name: tf.convert_to_tensor(array)[None] for name, array in inputs.items()}
+        more = {} if length is None else {"length": length}
+        return {key: value.numpy()[0] for key, value in self.answer(**batch, **more).items()}
+
+    def signatures(self) -> dict[str, Signature]:
+        """The signatures of a served model, by name."""
+        found = {}
+        if self.flow_in_graph:
+            found["serving_default"] = (self.answer_frames, SCORES)
+            found["explain"] = (self.answer_frames, (*SCORES, *TIMELINE))
+            found["jpeg_frames"] = (self.answer_jpegs, SCORES)
+        if self.per_frame:
+            found["features"] = (self.answer_features, SCORES)
+        return {
+            name: Signature(function.get_concrete_function(), function.input_signature[0], keys)
+            for name, (function, keys) in found.items()
+        }

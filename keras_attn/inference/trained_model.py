@@ -1,0 +1,50 @@
+"""A trained model to ask about videos, from a run, from several fused runs or from a SavedModel."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_attn.errors import UsageError, UserError
+from keras_attn.inference import loading, saved_model
+from keras_attn.training.runs import open_runs
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model, wherever it came from.
+
+    `ask` takes the frames of one video, `(T, H, W, 3)` uint8, and returns the arrays that
+    `Recognizer` names, without the axis of the videos. The short side of the frames should be
+    `short_side` pixels, as in the training.
+    """
+
+    classes: list[str]
+    ask: Callable
+    short_side: int
+
+
+def open_model(model, weights: Sequence[float] | None = None) -> TrainedModel:
+    """Open a run folder, several to be fused, or a SavedModel (its highest version).
+
+    `weights` are those of several runs, by default those of the papers for their inputs. A
+    `TrainedModel` is returned as it is. Raises `UserError` when a path is neither.
+    """
+    if isinstance(model, TrainedModel):
+        return model
+    paths = [model] if isinstance(model, str | Path) else list(model)
+    for path in paths:
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such folder; give a run folder or a SavedModel")
+    if len(paths) == 1 and not (Path(paths[0]) / "run.json").exists():
+        return _saved_model(paths[0], weights)
+    runs = open_runs(paths)
+    recognizer = loading.load_fused(runs, loading.fusion_weights(runs, weights))
+    return TrainedModel(runs[0].classes, recognizer.ask, max(run.short_side for run in runs))
+
+
+def _saved_model(path, weights):
+    if weights is not None:
+        raise UsageError(f"{path}: is a SavedModel, and `weights` are for several runs")
+    folder = saved_model.version_folder(path)
+    classes, training = saved_model.read_assets(folder)
+    return TrainedModel(classes, saved_model.load_ask(folder), training["short_side"])

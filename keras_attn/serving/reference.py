@@ -1,0 +1,117 @@
+"""The reference of an export: requests, and the answers of its run, to compare served ones with."""
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_attn.errors import UserError
+from keras_attn.serving.clean_process import read_request
+from keras_attn.utils.files import staging
+
+SIGNATURES = ("serving_default", "explain", "jpeg_frames")  # some exports have "features" too
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request to a signature and the expected answers by name."""
+
+    signature: str
+    request: np.ndarray
+    expected: dict[str, np.ndarray]
+
+
+def reference_path(folder) -> Path:
+    return Path(folder) / "assets.extra" / "reference.npz"
+
+
+def make_reference(recognizer) -> list[Case]:
+    """Requests of several shapes for each signature, with the answers of `recognizer`."""
+    random = np.random.default_rng(0)
+    requests = []
+    for batch, time, height, width in ((2, recognizer.frames + 3, 40, 52), (1, 1, 33, 21)):
+        frames = _smooth_video(random, batch, time, height, width)
+        jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
+        requests += [
+            ("serving_default", frames),
+            ("explain", frames),
+            ("jpeg_frames", np.array(jpegs)),
+        ]
+        if recognizer.per_frame:
+            features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
+            requests.append(("features", features))
+    return _answered(recognizer, requests)
+
+
+def answered_anew(recognizer, reference: list[Case]) -> list[Case]:
+    """The requests of `reference` with the answers of `recognizer`.
+
+    Raises `ValueError` when it does not take them.
+    """
+    return _answered(recognizer, [(case.signature, case.request) for case in reference])
+
+
+def _answered(recognizer, requests):
+    """Computed on the CPU, as by the verifying process: other devices differ too much."""
+    signatures = recognizer.signatures()
+    cases = []
+    answers = {}  # two signatures give what one function says of the same request
+    for name, request in requests:
+        signature = signatures[name]
+        key = (id(signature.function), id(request))
+        if key not in answers:
+            with tf.device("CPU"):
+                answers[key] = signature.function(tf.constant(request))
+        expected = {name: answers[key][name].numpy() for name in signature.keys}
+        cases.append(Case(name, request, expected))
+    return cases
+
+
+def _smooth_video(random, batch, time, height, width):
+    """Pictures with structure: white noise would be the same gray for every network."""
+    coarse = random.uniform(0, 255, (batch * time, 4, 4, 3)).astype("float32")
+    frames = tf.image.resize(coarse, (height, width), method="bicubic")
+    frames = tf.cast(tf.clip_by_value(frames, 0, 255), tf.uint8)
+    return tf.reshape(frames, (batch, time, height, width, 3)).numpy()
+
+
+def write_reference(path, cases: list[Case]) -> None:
+    """Write requests and expected answers; strings (JPEG) are stored as one run of bytes."""
+    arrays = {}
+    names = [(case.signature, sorted(case.expected)) for case in cases]
+    for i, case in enumerate(cases):
+        request = case.request
+        if request.dtype.kind in "SO":
+            arrays[f"{i}/lengths"] = np.vectorize(len)(request)
+            request = np.frombuffer(b"".join(request.ravel().tolist()), np.uint8)
+        arrays[f"{i}/request"] = request
+        arrays |= {f"{i}/{key}": value for key, value in case.expected.items()}
+    arrays["cases"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    with staging(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_reference(path) -> list[Case]:
+    """Read the cases of a reference file.
+
+    Raises `UserError` when it is missing, damaged, or does not cover every signature.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: missing, so there is nothing to compare with; export again")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = json.loads(archive["cases"].tobytes())
+            reference = [
+                Case(name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
+                for i, (name, keys) in enumerate(names)
+            ]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: is damaged ({error}); export again") from error
+    absent = set(SIGNATURES) - {case.signature for case in reference if case.expected}
+    if absent:
+        raise UserError(f"{path}: says nothing of {', '.join(sorted(absent))}; export again")
+    return reference
