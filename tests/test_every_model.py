@@ -1,12 +1,15 @@
 """Every paper's model goes the whole way, by the same verbs: train, evaluate, explain, export."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+from clean_server import one_clean_process
 
 import keras_attn
 from keras_attn.backbones import build_backbone
-from keras_attn.inference.loading import load_recognizer
+from keras_attn.inference import loading
 from keras_attn.inference.trained_model import open_model
 from keras_attn.models import MODELS, swap_input
 from keras_attn.recipes import RECIPES, override
@@ -25,6 +28,15 @@ CHANGES = {
 
 def recipe(name):
     return override(RECIPES[f"{name}_tiny"], {**SMALLER, **CHANGES[name]})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once():
+    """All tests share one recognizer per run, with its graphs, and one clean process."""
+    once = functools.cache(loading.load_recognizer)
+    with pytest.MonkeyPatch.context() as patch, one_clean_process():
+        patch.setattr(loading, "load_recognizer", once)
+        yield
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -46,7 +58,7 @@ def test_a_run_is_scored_and_its_log_holds_every_term(run):
 
 
 def test_maps_are_canonical_for_any_length(run, rng):
-    recognizer = load_recognizer(run.path)
+    recognizer = loading.load_recognizer(run.path)
     for length in (1, 4, 33):
         frames = rng.integers(0, 256, (2, length, 20, 28, 3), dtype="uint8")
         answer = {key: value.numpy() for key, value in recognizer.answer_frames(frames).items()}

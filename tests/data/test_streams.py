@@ -228,6 +228,7 @@ class _Said:
 
     models = ()
     frames = 3
+    flow_in_graph = True
 
     def __init__(self, first, side):
         vote = float(first < 0.5)
@@ -264,7 +265,7 @@ def test_flow_of_opencv_is_not_promised_in_a_graph(run, tmp_path, monkeypatch):
     recognizer = Recognizer(
         keras.models.load_model(run.model, compile=False), run.recipe, facts["input"]["flow"]
     )
-    with pytest.raises(ValueError, match="give it to answer_planes"):
+    with pytest.raises(ValueError, match="ask for it by `answer`"):
         recognizer.from_frames(np.zeros((1, 3, 20, 24, 3), "uint8"))
 
 

@@ -157,19 +157,21 @@ def test_mistakes_are_named(tiny_run, tiny_data, tiny_export, tmp_path):
 
 # A process that exports again and again, quickly, so that a kill can hit any moment of publishing.
 LOOP = """
-import shutil, sys
+import os, shutil, sys
 from keras_attn.serving import exporting, verification
-export, run, destination = sys.argv[1:]
+export, run = sys.argv[1:]
 exporting.load_fused = lambda opened, weights: None
 exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)
 exporting.make_reference = lambda recognizer: []
 exporting.write_reference = lambda path, cases: None
 passed = verification.Verification(export, {("loader", "signature"): 0.0})
 exporting.verify_folder = lambda folder, reference: passed
-print("ready", flush=True)
-sys.stdin.readline()
-while True:
-    exporting.export(run, destination)
+for destination in sys.stdin:
+    child = os.fork()
+    while not child:
+        exporting.export(run, destination.strip())
+    print(child, flush=True)
+    os.waitpid(child, 0)
 """
 KILLS = 6
 
@@ -181,26 +183,19 @@ def test_a_killed_export_leaves_whole_versions_only(quick, tiny_export, tiny_run
     arguments = [str(tiny_export / "1"), str(tiny_run)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     folders = [tmp_path / f"models{i}" for i in range(KILLS)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOOP, *arguments, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        for folder in folders
-    ]
-    for process in processes:
-        assert process.stdout.readline() == b"ready\n"
-        process.stdin.close()
-        time.sleep(rng.uniform(0.02, 0.15))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stdout.close()
-    assert any(folder.exists() and version_numbers(folder) for folder in folders)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-c", LOOP, *arguments]
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        for folder in folders:
+            process.stdin.write(f"{folder}\n")
+            process.stdin.flush()
+            child = int(process.stdout.readline())
+            while not version_numbers(folder):
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(child, signal.SIGKILL)
     for folder in folders:
-        for version in version_numbers(folder) if folder.exists() else ():
+        for version in version_numbers(folder):
             assert contents(folder / str(version)) == whole
         export(tiny_run, folder)
         names = [path.name for path in folder.iterdir()]
