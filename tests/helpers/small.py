@@ -42,7 +42,21 @@ def train(data, workdir, progress, finish):
     write = train._finish
     train._finish = lambda *arguments: (finish(), write(*arguments))
     options = {"resume": True, "checkpoint_seconds": 0, "progress": progress}
-    train.train(SMALL, data, workdir, **options)
+    with eagerly():
+        train.train(SMALL, data, workdir, **options)
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Inside `with`, models that are compiled are not traced, which a few steps do not repay."""
+    compile_model = keras.Model.compile
+
+    def compile_eagerly(self, *arguments, **options):
+        compile_model(self, *arguments, **options, run_eagerly=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "compile", compile_eagerly)
+        yield
 
 
 def no_step(event):

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
+from small import eagerly
 
 from keras_attn.data.flow_pairs import TruePairs, true_pairs
 from keras_attn.recipes import Clips, Pretraining, Recipe
@@ -25,9 +26,6 @@ class OneConvolution(keras.Model):
         x = keras.layers.Dropout(0.1)(frames / 255)
         super().__init__(frames, [keras.layers.Conv2D(2, 4, 4, name="flow")(x)])
         self.endpoint_error = keras.metrics.Mean(name="endpoint_error")
-
-    def compile(self, optimizer, **options):
-        super().compile(optimizer, run_eagerly=True, **options)  # nothing to trace: faster here
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         error = ops.mean(ops.square(ops.cast(y_pred[0], "float32") - y[:, ::4, ::4]))
@@ -80,7 +78,7 @@ def train(data, workdir, progress, finish):
     OneConvolution.save_attention_network = slowly
     flow_pretraining.FlowPretraining = OneConvolution
     Path(workdir).mkdir(exist_ok=True)
-    with exclusive(workdir, "another process trains here"):
+    with eagerly(), exclusive(workdir, "another process trains here"):
         pretrain(data, Path(workdir), progress)
 
 

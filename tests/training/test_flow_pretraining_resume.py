@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 from flow_files import write_truth
-from small import Stopper, killed
+from small import Stopper, eagerly, killed
 from small_pretraining import EVENTS, OneConvolution, checkpoint_state, pretrain
 
 from keras_attn.errors import UserError
@@ -17,9 +17,11 @@ from keras_attn.training.loop import Progress
 FILES = ["attention.weights.h5", "pretraining.csv"]
 
 
-@pytest.fixture(autouse=True)
-def network(monkeypatch):
-    monkeypatch.setattr(flow_pretraining, "FlowPretraining", OneConvolution)
+@pytest.fixture(scope="module", autouse=True)
+def network():
+    with pytest.MonkeyPatch.context() as patch, eagerly():
+        patch.setattr(flow_pretraining, "FlowPretraining", OneConvolution)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,7 @@ def pairs(tmp_path_factory):
 def whole(pairs, tmp_path_factory):
     """The folder of the pre-training that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow_pretraining, "FlowPretraining", OneConvolution)
-        pretrain(pairs, folder, checkpoint_seconds=1e6)
+    pretrain(pairs, folder, checkpoint_seconds=1e6)
     return folder
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from flow_files import write_truth
-from small import assert_same_run, no_step, refused
+from small import assert_same_run, eagerly, no_step, refused
 
 from keras_attn.backbones import flownet_s
 from keras_attn.errors import DataError, UserError
@@ -19,7 +19,7 @@ from keras_attn.utils import files
 @pytest.fixture(scope="module", autouse=True)
 def small_flownet():
     """FlowNetS with four filters in every layer."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eagerly():
         for table in ("CONVOLUTIONS", "EXPANSIONS"):
             small = {
                 name: (*row[:-1], 4) if isinstance(row, tuple) else 4

@@ -2,14 +2,12 @@
 
 import csv
 import dataclasses
-import importlib.util
 import json
 import shutil
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from small import (
     SMALL,
     TIMINGS,
@@ -18,7 +16,6 @@ from small import (
     model_weights,
     no_step,
     refused,
-    without_timings,
 )
 
 from keras_attn.backbones import build_backbone
@@ -29,19 +26,15 @@ from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.models import swap_input
 from keras_attn.recipes import Clips
 from keras_attn.training import build, train
+from keras_attn.utils import files
 from keras_attn.utils.files import locked
 
 VIDEO = dataclasses.replace(SMALL, cached=False)
+SHORT = dataclasses.replace(SMALL, epochs=1, batch_size=24, accumulate=1)  # two steps
 
 
 def recipe_with(recipe=SMALL, **changes):
     return dataclasses.replace(recipe, **changes)
-
-
-@pytest.fixture(scope="module")
-def run(tiny_features, tmp_path_factory):
-    """A run on features; tests only read it."""
-    return train.train(SMALL, tiny_features, tmp_path_factory.mktemp("training") / "run")
 
 
 @pytest.fixture
@@ -104,39 +97,47 @@ def test_a_fold_of_a_split_without_folds(tiny_features, tmp_path):
     refused(UsageError, "drop --fold", SMALL, tiny_features, tmp_path / "run", fold=0)
 
 
-def test_an_occupied_folder_and_other_settings(tiny_features, run):
+def test_an_occupied_folder_and_other_settings(tiny_features, small_run):
     with pytest.raises(UserError, match="already holds a run"):
-        train.train(SMALL, tiny_features, run.path, progress=no_step)
+        train.train(SMALL, tiny_features, small_run.path, progress=no_step)
     with pytest.raises(UserError, match="recipe.epochs: was 2, is 3"):
         other = recipe_with(epochs=3)
-        train.train(other, tiny_features, run.path, resume=True, progress=no_step)
-    again = train.train(SMALL, tiny_features, run.path, resume=True, progress=no_step)
+        train.train(other, tiny_features, small_run.path, resume=True, progress=no_step)
+    again = train.train(SMALL, tiny_features, small_run.path, resume=True, progress=no_step)
     assert again.finished()
 
 
-def test_two_processes_do_not_train_in_one_folder(tiny_features, tmp_path):
-    """Nor does the second one remove what the first is writing."""
+def test_two_processes_do_not_train_in_one_folder(eager, tiny_features, tmp_path, monkeypatch):
+    """Nor does the second one remove a file that the first is writing, nor one without a lock."""
     workdir = tmp_path / "run"
     with pytest.raises(AssertionError, match="the training began"):
-        train.train(SMALL, tiny_features, workdir, progress=no_step)
+        train.train(SHORT, tiny_features, workdir, progress=no_step)
     (workdir / ".0123abcd-checkpoint.npz").write_bytes(b"half")
     with locked(workdir), pytest.raises(UserError, match="another process trains here"):
-        train.train(SMALL, tiny_features, workdir, resume=True, progress=no_step)
+        train.train(SHORT, tiny_features, workdir, resume=True, progress=no_step)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.fcntl, "flock", no_lock)
+        with pytest.raises(AssertionError, match="the training began"):
+            train.train(SHORT, tiny_features, workdir, resume=True, progress=no_step)
     assert (workdir / ".0123abcd-checkpoint.npz").exists()
-    assert train.train(SMALL, tiny_features, workdir, resume=True).finished()
+    assert train.train(SHORT, tiny_features, workdir, resume=True).finished()
     assert not (workdir / ".0123abcd-checkpoint.npz").exists()
 
 
-def test_a_changed_split_is_not_resumed(data, tmp_path):
-    run = train.train(recipe_with(epochs=1), data, tmp_path / "run")
+def no_lock(*arguments):
+    raise OSError("a file system without locks")
+
+
+def test_a_changed_split_is_not_resumed(eager, data, tmp_path):
+    run = train.train(SHORT, data, tmp_path / "run")
     split = tables.read_split(data)
     tables.write_split(data, dict(reversed(split.items())))
     with pytest.raises(UserError, match="split_sha256: was "):
-        train.train(recipe_with(epochs=1), data, run.path, resume=True)
+        train.train(SHORT, data, run.path, resume=True)
 
 
-def test_history_and_results(run):
-    with open(run.history, newline="", encoding="utf-8") as file:
+def test_history_and_results(small_run):
+    with open(small_run.history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = {"loss", "accuracy", "block_sparsity"}
     expected = {"epoch", *names, *(f"val_{name}" for name in names), *TIMINGS}
@@ -144,35 +145,35 @@ def test_history_and_results(run):
     assert all(set(row) == expected for row in rows)
     assert all(0 <= float(row["data_wait"]) <= 1 for row in rows)
     assert all(float(row["clips_per_second"]) > 0 for row in rows)
-    results = json.loads(run.results.read_text())
+    results = json.loads(small_run.results.read_text())
     assert results["epochs"] == 2 and results["seconds"] > 0
     assert [{k: str(v) for k, v in row.items()} for row in results["history"]] == rows
     used = dataclasses.replace(SMALL, backbone_weights=None)  # those that made the features
     assert results["recipe"] == dataclasses.asdict(used)
     assert results["classes"] == ["down", "left", "right", "up"]
-    model = keras.models.load_model(run.model, compile=False)
+    model = keras.models.load_model(small_run.model, compile=False)
     assert results["parameters"] == model.count_params()
     assert 0.1 < results["peak_memory_gib"] < 64
     assert results["videos"] == {"train": 12, "validation": 6, "test": 6}
 
 
-def test_validation_logs_are_those_of_the_model(run, tiny_features):
+def test_validation_logs_are_those_of_the_model(small_run, tiny_features):
     """The last row's val_accuracy, computed anew from the saved model."""
     source = open_source(tiny_features, SMALL)
-    model = keras.models.load_model(run.model, compile=False)
+    model = keras.models.load_model(small_run.model, compile=False)
     head = swap_input(model, None, (4, *source.feature_shape))
     right = []
     for inputs, labels in batches.batches(source.clips("validation"), source.reader(), 7):
         logits = head.predict(inputs, verbose=0)["logits"]
         right += (logits.argmax(-1) == labels.numpy()).tolist()
     assert len(right) == 24
-    assert float(history(run)[-1]["val_accuracy"]) == pytest.approx(np.mean(right), abs=1e-6)
+    assert float(history(small_run)[-1]["val_accuracy"]) == pytest.approx(np.mean(right), abs=1e-6)
 
 
-def test_the_saved_model_takes_video_and_answers_like_the_features(run, tiny_features):
+def test_the_saved_model_takes_video_and_answers_like_the_features(small_run, tiny_features):
     source = open_source(tiny_features, SMALL)
     frames = open_source(tiny_features, VIDEO)
-    model = keras.models.load_model(run.model, compile=False)
+    model = keras.models.load_model(small_run.model, compile=False)
     head = swap_input(model, None, (4, *source.feature_shape))
     features = next(iter(batches.batches(source.clips("test"), source.reader(), 5)))
     video = next(iter(batches.batches(frames.clips("test"), frames.reader(), 5)))
@@ -189,32 +190,31 @@ def test_the_saved_model_takes_video_and_answers_like_the_features(run, tiny_fea
         np.testing.assert_array_equal(x, y)
 
 
-def test_another_backbone_file_is_found_before_the_model_is_written(data, tmp_path):
+def test_another_backbone_file_is_found_before_the_model_is_written(eager, data, tmp_path):
     path = data / "features" / "tiny-32-maps" / "backbone.weights.h5"
     whole = path.read_bytes()
     keras.utils.set_random_seed(99)
     build_backbone("tiny", 32).save_weights(path)
-    recipe = recipe_with(epochs=1)
     for content in (path.read_bytes(), b"garbage"):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"weights\.h5: is not the backbone.*expected [0-9a-f]"):
-            train.train(recipe, data, tmp_path / "run", resume=True)
+            train.train(SHORT, data, tmp_path / "run", resume=True)
         assert not (tmp_path / "run" / "model.keras").exists()
     path.write_bytes(whole)
-    assert train.train(recipe, data, tmp_path / "run", resume=True).finished()
+    assert train.train(SHORT, data, tmp_path / "run", resume=True).finished()
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(run, tiny_features, tmp_path):
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(small_run, tiny_features, tmp_path):
     again = train.train(SMALL, tiny_features, tmp_path / "again")
-    assert_same_run(run, again)
+    assert_same_run(small_run, again)
     other = train.train(recipe_with(seed=6, epochs=1), tiny_features, tmp_path / "other")
-    weights, others = model_weights(run), model_weights(other)
+    weights, others = model_weights(small_run), model_weights(other)
     assert not np.array_equal(weights["classifier/kernel"], others["classifier/kernel"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train_backbone", [False, True])
-def test_a_frozen_backbone_stays_as_it_is(tiny_data, tmp_path, train_backbone):
+def test_a_frozen_backbone_stays_as_it_is(eager, tiny_data, tmp_path, train_backbone):
     recipe = recipe_with(
         VIDEO,
         backbone="tiny" if train_backbone else "mobilenet_v2",
@@ -238,7 +238,7 @@ def _opened(recipe, data):
     return recipe, open_source(data, recipe)
 
 
-def test_accumulation_is_one_large_batch(tiny_features, tmp_path):
+def test_accumulation_is_one_large_batch(eager, tiny_features, tmp_path):
     """Without dropout, 4 batches of 12 clips that make one update are a batch of 48."""
     plain = {**SMALL.arguments, "dropout": 0.0}
     subsets, whole = (
@@ -255,7 +255,7 @@ def test_accumulation_is_one_large_batch(tiny_features, tmp_path):
     assert float(history(subsets)[0]["loss"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_best_keeps_the_first_of_the_best_epochs(tiny_features, tmp_path, monkeypatch):
+def test_best_keeps_the_first_of_the_best_epochs(eager, tiny_features, tmp_path, monkeypatch):
     from keras_attn.training.loop import StepLoop
 
     accuracies = iter([0.3, 0.6, 0.6, 0.1])
@@ -266,34 +266,8 @@ def test_best_keeps_the_first_of_the_best_epochs(tiny_features, tmp_path, monkey
         return {"accuracy": next(accuracies)}
 
     monkeypatch.setattr(StepLoop, "evaluate", validate)
-    recipe = recipe_with(select="best", epochs=4, accumulate=1)
+    recipe = recipe_with(SHORT, select="best", epochs=4)
     run = train.train(recipe, tiny_features, tmp_path / "run")
     saved = list(model_weights(run).values())
     kept = [all(any(np.array_equal(w, s) for s in saved) for w in weights) for weights in seen]
     assert kept == [False, True, False, False]
-
-
-def test_scalars_for_tensorboard_once_an_epoch(run):
-    if importlib.util.find_spec("tensorboard") is None:
-        assert not (run.path / "tensorboard").exists()
-        return
-    found = {}
-    for path in sorted((run.path / "tensorboard").iterdir()):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                found.setdefault(event.step, {})[value.tag] = number
-    rows = json.loads(run.results.read_text())["history"]
-    assert sorted(found) == [1, 2]
-    for row in rows:
-        expected = {name: value for name, value in row.items() if name != "epoch"}
-        assert found[row["epoch"]] == pytest.approx(expected, rel=1e-5)
-    assert without_timings(rows[0])["epoch"] == 1
-
-
-def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
-    from keras_attn.training import tensorboard
-
-    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
-    tensorboard.scalar_writer(tmp_path / "t", [{"epoch": 1, "loss": 2.0}])({"epoch": 2})
-    assert not (tmp_path / "t").exists()
