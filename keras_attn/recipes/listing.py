@@ -48,7 +48,7 @@ class Result:
 
 @dataclass(frozen=True)
 class RecipeSummary:
-    """What a recipe trains, by whom it is, and its results: none if it was not run."""
+    """The main settings of a recipe, its paper, and its results: none if it was not run."""
 
     name: str
     model: str

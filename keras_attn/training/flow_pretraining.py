@@ -86,7 +86,7 @@ def _held_out_groups(data, videos):
 
 
 def facts(recipe, source, path) -> dict:
-    """What a run records of the pairs that `recipe.pretraining` learns from, to refuse others.
+    """The record of the pairs that `recipe.pretraining` learns from, so that others are refused.
 
     Those on record if it is `finished` in the run folder `path`. Raises `DataError` where there are
     no pairs.

@@ -23,7 +23,7 @@ from keras_attn.utils.interruption import Interruption
 
 @dataclass
 class TrainingState:
-    """How far a run has come: all that a checkpoint holds beside the variables of the model.
+    """The progress of a run: all that a checkpoint holds in addition to the variables of the model.
 
     `sums` are the logs of the current epoch, each weighted by the `clips` of its batch. `stage` is
     that of a pre-training, empty in a training; `epoch` and `step` are those of the stage.
@@ -91,7 +91,7 @@ class StepLoop:
         self._interruption.__exit__(*error)
 
     def run_epoch(self, batches: Iterable, steps: int, epochs: int) -> tuple[dict, dict]:
-        """Make the remaining ones of the epoch's `steps`: `batches` begins with the next.
+        """Make the remaining steps of the epoch, which has `steps`; `batches` begins with the next.
 
         Returns the means of the epoch's logs and the speed of the steps made here, empty for none.
         """

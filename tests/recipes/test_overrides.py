@@ -174,7 +174,7 @@ def test_flags_need_frames():
         ("precision", "half", "precision must be one of auto, float32"),
     ],
 )
-def test_what_cannot_be_overridden_is_named(path, text, message):
+def test_errors_name_the_field_that_cannot_be_overridden(path, text, message):
     with pytest.raises(UsageError, match=message):
         override(PAPER, {path: text})
 

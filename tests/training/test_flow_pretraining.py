@@ -101,7 +101,7 @@ def learnt(truth, source, tmp_path_factory):
 
 
 def test_the_stages_hold_out_what_they_are_judged_by(learnt):
-    # Every fifth of ten pairs; three pairs a video, as many as a clip has segments.
+    # Every fifth of ten pairs; three pairs per video, as many as a clip has segments.
     found = [(s.name, s.epochs, len(s.learn), len(s.held)) for s in learnt.stages]
     assert found == [("truth", 12, 8, 2), ("clips", 1, 15, 6)]
     assert learnt.checked == [("tvl1", 5), ("tvl1", 2)]
@@ -172,7 +172,7 @@ def test_the_seed_decides_and_what_is_finished_is_kept(learnt, truth, tmp_path):
     assert again.stat().st_mtime_ns == before
 
 
-def test_without_a_validation_part_every_fifth_group_is_held_out(source, tmp_path):
+def test_without_a_validation_subset_every_fifth_group_is_held_out(source, tmp_path):
     videos = source.subsets["train"] + source.subsets["validation"]
     groups = ("", "", "a", "b", "c", "d", "c")
     rows = [tables.Row(v.id, v.path, group=g) for v, g in zip(videos, groups, strict=True)]
@@ -230,7 +230,7 @@ def test_the_facts_tell_other_pairs_and_other_flow_apart(dis, tmp_path):
     assert len(hashes) == 3
 
 
-def test_what_cannot_be_read_or_learnt_is_said(tmp_path, monkeypatch):
+def test_errors_name_pairs_that_cannot_be_read_and_a_loss_that_diverges(tmp_path, monkeypatch):
     folder = write_truth(tmp_path / "truth", np.random.default_rng(1), 3)
     wanted = recipe(folder, clips_epochs=0)
     stages = flow_pretraining.open_stages(wanted, None, tmp_path)

@@ -158,7 +158,7 @@ def test_history_and_results(small_run):
 
 
 def test_validation_logs_are_those_of_the_model(small_run, tiny_features):
-    """The last row's val_accuracy, computed anew from the saved model."""
+    """The last row's val_accuracy, computed again from the saved model."""
     source = open_source(tiny_features, SMALL)
     model = keras.models.load_model(small_run.model, compile=False)
     head = swap_input(model, None, (4, *source.feature_shape))

@@ -1,4 +1,4 @@
-"""What a recipe says of clips and of learning reaches the model, or is refused before any step."""
+"""Settings of clips and of learning reach the model, or are refused before the first step."""
 
 import dataclasses
 
