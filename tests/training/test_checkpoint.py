@@ -77,9 +77,7 @@ def test_every_flipped_byte_is_found(model, tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
-        with pytest.raises(
-            UserError, match=r"checkpoint\.npz: the checkpoint is damaged.*remove it"
-        ):
+        with pytest.raises(UserError, match=r"checkpoint\.npz: .* is damaged.*remove it"):
             checkpoint.load(path, model)
     for length in (0, 1, 31, 32, 33, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
