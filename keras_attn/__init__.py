@@ -33,7 +33,7 @@ _VERBS = {
     "verify": "keras_attn.serving.verification",
 }
 
-_PACKAGES = ("backbones", "flow", "layers", "losses", "metrics", "models", "recipes")
+_PACKAGES = ("backbones", "flow", "layers", "losses", "metrics", "models", "recipes", "testing")
 
 __all__ = ["__version__", *_VERBS, *_PACKAGES]
 
