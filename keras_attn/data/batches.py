@@ -15,11 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.data import sampling, transforms
+from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.streams import RGB
 from keras_attn.data.video import Video
 
-_FRAMES = ("image/encoded",)
-_PLANES = ("flow/x", "flow/y")
 _KINDS = ("video", "planes")
 
 
@@ -27,7 +26,7 @@ _KINDS = ("video", "planes")
 class ClipIndex:
     """Every clip of some videos: the number of its video and its first frame, both int32.
 
-    A million clips are common, so that what belongs to a video is kept once a video.
+    A million clips are common, so that what belongs to a video is kept once per video.
     """
 
     videos: tuple[Video, ...]
@@ -131,25 +130,14 @@ def _pictures(example, chosen, stream):
     """What lies at `chosen (n, L)`: `video (N, H, W, 3)` and `planes (N, h, w, 2)`, uint8."""
     found = {}
     if stream.reads_frames:
-        encoded = encoded_frames(tf.io.read_file(example["path"]), example["path"])
         wanted, places = tf.unique(tf.reshape(chosen[:, : stream.frames], [-1]))
-        found["video"] = tf.gather(decoded_frames(tf.gather(encoded, wanted)), places)
+        encoded = encoded_frames(example["path"], wanted)
+        found["video"] = tf.gather(decoded_frames(encoded), places)
     if stream.reads_flow:
-        encoded = encoded_planes(tf.io.read_file(example["flow"]), example["flow"])
         wanted, places = tf.unique(tf.reshape(chosen, [-1]))
-        wanted = [tf.gather(some, wanted) for some in encoded]
-        found["planes"] = tf.gather(decoded_planes(wanted), places)
+        encoded = encoded_planes(example["flow"], wanted)
+        found["planes"] = tf.gather(decoded_planes(encoded), places)
     return found
-
-
-def encoded_frames(serialized, path=""):
-    """The JPEG strings `(n,)` of a serialised record; the error for a damaged one holds `path`."""
-    return _strings(serialized, path, _FRAMES)[0]
-
-
-def encoded_planes(serialized, path=""):
-    """The JPEG strings of x and of y, `(n - 1,)` each, of a serialised record of flow."""
-    return _strings(serialized, path, _PLANES)
 
 
 def decoded_frames(jpegs):
@@ -167,14 +155,6 @@ def _decoded(jpegs, channels):
         return tf.io.decode_jpeg(jpeg, channels)
 
     return tf.map_fn(decode, jpegs, fn_output_signature=tf.uint8)
-
-
-def _strings(serialized, path, keys):
-    kinds = {key: tf.io.FixedLenSequenceFeature([], tf.string) for key in keys}
-    _, sequences = tf.io.parse_single_sequence_example(
-        serialized, sequence_features=kinds, example_name=path
-    )
-    return [sequences[key] for key in keys]
 
 
 def picture(jpeg, height: int, width: int):

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.data import flow_records, sampling, transforms
-from keras_attn.data.batches import encoded_frames, encoded_planes
+from keras_attn.data.batches import decoded_frames, decoded_planes
+from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.video import Video
 from keras_attn.errors import DataError
 from keras_attn.flow import codec
@@ -79,11 +80,10 @@ class ClipPairs:
         def read(number, seed):
             video, part = number // self.each, number % self.each
             first = segments.positions(tf.zeros([1], tf.int32), planes[video], seed)[0, part]
-            encoded = encoded_frames(tf.io.read_file(frames[video]), frames[video])
-            pair = [tf.io.decode_jpeg(encoded[first + i], channels=3) for i in (0, 1)]
-            encoded = encoded_planes(tf.io.read_file(flows[video]), flows[video])
-            plane = [tf.io.decode_jpeg(some[first], channels=1) for some in encoded]
-            return tf.stack(pair), codec.from_bytes(tf.concat(plane, -1))
+            pair = encoded_frames(frames[video], tf.stack([first, first + 1]))
+            plane = encoded_planes(flows[video], first[None])
+            pair = tf.ensure_shape(decoded_frames(pair), (2, None, None, 3))
+            return pair, codec.from_bytes(decoded_planes(plane)[0])
 
         return read
 

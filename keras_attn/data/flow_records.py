@@ -1,60 +1,108 @@
-"""flow: optical flow between the frames of the records, beside them, whole or not at all.
+"""Records of flow: one file per video that holds its planes as grey JPEGs; made by `extract_flow`.
 
-    DATA/flow/<name>/<stem>.record     one serialised tf.train.SequenceExample (`flow_making`)
-                     index.csv         what is complete: planes, size and SHA-256 of each record
-                     provenance.json   the settings that all records here were made with
+    DATA/flow/<name>/<stem>.record     see `record_format`; x and y of plane k at position k
+                     index.csv         see `store`; also the number of planes
+                     provenance.json   method, size, ... of all flow here, and of its records
 
-The index is written every few seconds, after the records that it names: what a killed run left
-behind without an index entry is made again. The records of frames are only read.
+Plane k is the motion from frame k to frame k + 1, counted from 0, so that there is one plane fewer
+than frames.
 """
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from keras_attn import flow
-from keras_attn.data import record_index
+from keras_attn.data.filling import fill
 from keras_attn.data.flow_estimation import QUALITY, FlowMaker
-from keras_attn.data.flow_index import (
-    COLUMNS,
-    FlowRecord,
-    check_flow_contents,
-    flow_fits,
-    flow_folder,
-    read_entries,
-    read_flow_index,
-    read_flow_provenance,
-)
+from keras_attn.data.record_format import SUFFIX
+from keras_attn.data.records import read_provenance
+from keras_attn.data.store import DerivedStore
 from keras_attn.data.streams import FLOW_METHODS, flow_name
 from keras_attn.datasets import tables
-from keras_attn.datasets.catalog import file_stem
-from keras_attn.errors import DataError, UsageError, UserError, require
+from keras_attn.datasets.tables import Row
+from keras_attn.errors import DataError, UsageError, require
 from keras_attn.flow import codec
 from keras_attn.flow import warped as camera
-from keras_attn.utils.files import exclusive, leftovers, read_json, write_json
 from keras_attn.utils.process import processors
 
-__all__ = [
-    "FlowRecord",
-    "FlowSummary",
-    "check_flow_contents",
-    "extract_flow",
-    "flow_name",
-    "read_flow_index",
-    "read_flow_provenance",
-]
+MINIMUM_SIDE = 16  # pixels
 
-SMALLEST = 16  # pixels of a side
-_SECONDS_BETWEEN_INDEXES = 5.0
+
+@dataclasses.dataclass(frozen=True)
+class FlowRecord:
+    """A complete record of flow and its row of the index; `planes` of each component."""
+
+    id: str
+    path: str
+    planes: int
+    entry: dict = dataclasses.field(repr=False)
+
+
+class FlowStore(DerivedStore):
+    """The flow of a data folder that is called `name`, see `streams.flow_name`."""
+
+    what, suffix, columns = "planes of flow", SUFFIX, ("planes",)
+
+    def __init__(self, data, name: str):
+        super().__init__(data, Path(data) / "flow" / name)
+
+    def expected(self, row):
+        return {"planes": row.frames - 1}
+
+    def remedy(self):
+        made, name = self.recorded_settings(), self.folder.name
+        command = ["--method", name.removesuffix("_warped")]
+        command += ["--warped"] if name.endswith("_warped") else []
+        for key in ("width", "height"):
+            command += [f"--{key}", made[key]] if key in made else []
+        return "Make them with: " + tables.command("extract-flow", self.data, *command)
+
+    def hint(self, missing):
+        single = [row.id for row in missing if row.frames < 2]
+        if not single:
+            return ""
+        return (
+            f". {len(single)} of these have one frame and can have no flow, as {single[0]}: take "
+            "them out of the videos and scan again"
+        )
+
+
+def read_flow_provenance(data, name: str) -> dict:
+    """The settings that this flow was made with; `DataError` if there is none.
+
+    `method`, `warped`, `settings` of the method, `width` and `height` of the frames that it was
+    estimated on, `bound`, `quality`, `index_base` and the `records` that it was made of.
+    """
+    return FlowStore(data, name).provenance()
+
+
+def read_flow_index(data, name: str, rows: list[Row] | None = None) -> list[FlowRecord]:
+    """The flow of the usable videos of DATA, in the order of the manifest.
+
+    `rows` are those videos, if they were read already. Raises `DataError` that names the videos
+    whose flow is missing or outdated, and those of one frame, which have none.
+    """
+    store = FlowStore(data, name)
+    rows = [row for row in tables.read_manifest(data) if row.usable] if rows is None else rows
+    return [
+        FlowRecord(row.id, str(store.folder / entry["file"]), row.frames - 1, entry)
+        for row, entry in zip(rows, store.complete(rows), strict=True)
+    ]
+
+
+def check_flow_contents(
+    data, name: str, records: list[FlowRecord], full: bool = False, progress=None
+) -> None:
+    """`DataError` that names flow whose content is not the one written; see `store`."""
+    FlowStore(data, name).check_contents([record.entry for record in records], full, progress)
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowSummary:
-    """What `extract_flow` did; `written + kept + failed == videos` always holds."""
+    """The outcome of `extract_flow`; `written + kept + failed == videos` always holds."""
 
     data: str
     name: str
@@ -62,7 +110,7 @@ class FlowSummary:
     written: int
     kept: int
     failed: int
-    stale: int  # files in the folder of no usable video
+    orphans: int  # files in the folder of no usable video
     planes: int
     bytes: int
     settings: dict
@@ -79,14 +127,14 @@ class FlowSummary:
             f"{self.videos} usable videos: flow of {self.written} written, {self.kept} kept, "
             f"{self.failed} failed",
             f"{self.planes} planes of x and of y, {self.bytes / 2**20:.1f} MiB in "
-            f"{flow_folder(self.data, self.name)}",
+            f"{Path(self.data, 'flow', self.name)}",
             *tables.shortened(self.problems + self.notes),
         ]
 
 
 def extract_flow(
-    data,
-    method: str = "tvl1",
+    data: Path | str,
+    method: Literal["tvl1", "dis", "farneback"] = "tvl1",
     *,
     warped: bool = False,
     width: int = 340,
@@ -94,41 +142,57 @@ def extract_flow(
     workers: int | None = None,
     progress=None,
 ) -> FlowSummary:
-    """Write the flow of each usable video of DATA from its record, and keep what is complete.
+    """Estimate the optical flow between the frames of each record, and store it beside the records.
 
-    `method` is one of `streams.FLOW_METHODS`; `warped` takes the camera's motion away
-    (`flow.warped`). Flow is in pixels of `width` x `height`. `workers` videos are worked on at a
-    time, by default one a processor. Raises `UsageError` when flow made with other settings is
-    there, `UserError` when the disk is full, OpenCV is needed and missing, or another process
-    writes the same folder.
-    A video whose record is missing or damaged, or that has one frame, is a line of `problems`, and
-    the others are done all the same.
+    Complete flow is kept. A video whose record is missing or damaged, or that has one frame, is one
+    of the summary's `problems`, and the others are done all the same.
+
+    Args:
+        data: Data folder that was prepared.
+        method: How flow is estimated. TV-L1 needs no further package, the others need OpenCV.
+        warped: Take the motion of the camera away; needs OpenCV.
+        width: Width in pixels that frames are stretched to; flow is in pixels of that size.
+        height: Height in pixels that frames are stretched to.
+        workers: Videos at a time, by default one per processor.
+        progress: Called with the number of videos done, that of all, and the id of one.
+
+    Returns:
+        The counts of what was written and kept, and the problems.
+
+    Raises:
+        UsageError: an argument is out of its range.
+        DataError: the flow there was created with different settings, or there are no records.
+        UserError: the disk is full, OpenCV is needed and missing, or another process makes the
+            same flow.
     """
     settings = _settings(data, method, warped, width, height)
     if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, got {workers}")
-    data = Path(data)
+        raise UsageError(f"`workers` must be at least 1, got {workers}")
     rows = [row for row in tables.read_manifest(data) if row.usable]
-    folder = flow_folder(data, flow_name(method, warped))
-    maker = FlowMaker(data, folder, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder, f"{folder}: another process makes this flow; wait for it, or stop it"):
-        _claim(folder, settings)
-        return _fill(_Store(data, folder, rows, settings), maker, workers, progress)
+    store = FlowStore(data, flow_name(method, warped))
+    maker = FlowMaker(store, settings)
+    with store.writing(settings, rows, progress):
+        todo = [row for row in rows if row.id not in store.index]
+        workers = workers or processors()
+        found = fill(store, todo, maker.make, workers, len(rows), progress, maker.stop)
+    problems = tuple(f"{row.id}: {found[row.id]}" for row in rows if row.id in found)
+    return _summary(store, settings, rows, len(rows) - len(todo), problems)
 
 
 def _settings(data, method, warped, width, height):
-    """What this flow is made with; `UsageError` or `UserError` for what cannot be."""
+    """The settings of this flow; `UsageError` or `UserError` for those that cannot be."""
     if method not in FLOW_METHODS:
-        raise UsageError(f"method must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
+        raise UsageError(f"`method` must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
     of_method = flow.settings(method)
-    if min(width, height) < SMALLEST:
-        raise UsageError(f"width and height must be at least {SMALLEST}, got {width} x {height}")
+    if min(width, height) < MINIMUM_SIDE:
+        raise UsageError(
+            f"`width` and `height` must be at least {MINIMUM_SIDE}, got {width} x {height}"
+        )
     if warped:
         require("cv2", "compensating camera motion")
         of_method = of_method | {"camera": camera.SETTINGS}
     if method != "tvl1":  # not in the first of a thousand videos only
-        nothing = np.zeros((1, SMALLEST, SMALLEST), "uint8")
+        nothing = np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE), "uint8")
         flow.estimate(nothing, nothing, method)
     return {
         "method": method,
@@ -140,104 +204,24 @@ def _settings(data, method, warped, width, height):
         "quality": QUALITY,
         "index_base": 0,
         "planes": "plane k is the motion from frame k to frame k + 1",
-        "records": record_index.read_provenance(data),
+        "records": read_provenance(data),
     }
 
 
-def _claim(folder, settings):
-    """Take over the folder, unless flow of other settings is in it."""
-    path = folder / "provenance.json"
-    if not path.exists():
-        write_json(path, settings)
-        return
-    changed = tables.differences(read_json(path), settings)
-    if changed:
-        raise UsageError(
-            f"{folder}: holds flow made with other settings: {changed}. Use their settings, or "
-            "remove that folder to make all again."
-        )
-
-
-def _fill(store, maker, workers, progress):
-    with store, concurrent.futures.ThreadPoolExecutor(workers or processors()) as pool:
-        waiting = {pool.submit(maker.make, row, store.index.get(row.id)): row for row in store.rows}
-        try:
-            for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
-                row = waiting[future]
-                store.add(row, future.result())
-                if progress:
-                    progress(done, len(waiting), row.id)
-        except BaseException:
-            maker.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return store.summary()
-
-
-class _Store:
-    """The flow of one run: what is complete, and the file that says so."""
-
-    def __init__(self, data, folder, rows, settings):
-        self.data, self.folder, self.rows, self.settings = data, folder, rows, settings
-        there = (folder / "index.csv").exists()
-        found = read_entries(data, folder.name) if there else {}
-        self.index = {row.id: found[row.id] for row in rows if self._fits(row, found.get(row.id))}
-        self.written, self.kept, self.problems = 0, 0, {}
-        self.last_flush = time.monotonic()
-
-    def _fits(self, row, entry):
-        return flow_fits(self.folder, row, entry) and entry["file"] == f"{file_stem(row.id)}.record"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        with contextlib.suppress(*([UserError] if error else [])):  # the first error is told
-            self.flush()
-
-    def add(self, row, made):
-        """Take the outcome of one video."""
-        self.index.pop(row.id, None)
-        if made.problem:
-            self.problems[row.id] = f"{row.id}: {made.problem}"
-        else:
-            self.index[row.id] = made.entry
-            self.written += made.new
-            self.kept += not made.new
-        if time.monotonic() - self.last_flush > _SECONDS_BETWEEN_INDEXES:
-            self.flush()
-
-    def flush(self):
-        entries = [self.index[row.id] for row in self.rows if row.id in self.index]
-        table = [[entry[name] for name in COLUMNS] for entry in entries]
-        tables.write_table(self.folder / "index.csv", COLUMNS, table)
-        self.last_flush = time.monotonic()
-
-    def _strangers(self):
-        """Files that belong to no usable video."""
-        known = {f"{file_stem(row.id)}.record" for row in self.rows}
-        known |= {"index.csv", "provenance.json"} | {p.name for p in leftovers(self.folder)}
-        return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
-
-    def summary(self):
-        strangers = self._strangers()
-        note = (
-            f"{len(strangers)} files in {self.folder} belong to no usable video and are not "
-            f"used; remove them if nobody needs them: {', '.join(strangers[:3])}"
-        )
-        counts = {"written": self.written, "kept": self.kept, "failed": len(self.problems)}
-        if sum(counts.values()) != len(self.rows):
-            parts = " + ".join(f"{count} {what}" for what, count in counts.items())
-            raise DataError(f"{self.folder}: {parts} are not the {len(self.rows)} usable videos")
-        return FlowSummary(
-            data=str(self.data),
-            name=self.folder.name,
-            videos=len(self.rows),
-            **counts,
-            stale=len(strangers),
-            planes=sum(int(entry["planes"]) for entry in self.index.values()),
-            bytes=sum(int(entry["bytes"]) for entry in self.index.values()),
-            settings=self.settings,
-            problems=tuple(self.problems[row.id] for row in self.rows if row.id in self.problems),
-            notes=(note,) if strangers else (),
-        )
+def _summary(store, settings, rows, kept, problems):
+    counts = {"written": len(store.index) - kept, "kept": kept, "failed": len(problems)}
+    if sum(counts.values()) != len(rows):
+        parts = " + ".join(f"{count} {what}" for what, count in counts.items())
+        raise DataError(f"{store.folder}: {parts} are not the {len(rows)} usable videos")
+    return FlowSummary(
+        data=str(store.data),
+        name=store.folder.name,
+        videos=len(rows),
+        **counts,
+        orphans=len(store.orphans(rows)),
+        planes=sum(int(entry["planes"]) for entry in store.index.values()),
+        bytes=sum(int(entry["bytes"]) for entry in store.index.values()),
+        settings=settings,
+        problems=problems,
+        notes=store.orphan_notes(rows),
+    )

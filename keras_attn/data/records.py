@@ -1,43 +1,101 @@
-"""prepare: one record a video (all its frames as JPEG), written whole or not at all.
+"""Records: one file per video that holds all its frames as JPEGs; made by `prepare`.
 
-    DATA/records/<stem>.record     one serialised tf.train.SequenceExample
-                 index.csv         what is complete: size and SHA-256 of each record and its source
-                 provenance.json   the settings that all records here were made with
-
-The index is written every few seconds, after the records that it names: what a killed run left
-behind without an index entry is made again, and nothing half-written is ever named.
+DATA/records/<stem>.record     see `record_format`
+             index.csv         see `store`; also the size of the frames and the labels
+             provenance.json   short side, quality and decoder of all records here
 """
 
 import contextlib
 import dataclasses
-import hashlib
-import time
 from pathlib import Path
 
-from keras_attn.data.record_index import COLUMNS, index_remedy, read_index, read_provenance
+from keras_attn.data.record_format import FRAMES, SUFFIX, record_bytes
+from keras_attn.data.store import DerivedStore
 from keras_attn.datasets import tables
-from keras_attn.datasets.catalog import file_stem
 from keras_attn.datasets.tables import Row
-from keras_attn.decoding.pool import Pool
-from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.utils.files import exclusive, leftovers, read_json, sha256, write_atomic, write_json
+from keras_attn.decoding.pool import Pool, Unusable
+from keras_attn.errors import DataError, UsageError
 
-__all__ = ["PrepareSummary", "prepare", "read_index", "read_provenance"]
 
-LARGEST = 2**30  # bytes of JPEG in one record; a protocol buffer ends at 2 GiB
-_SECONDS_BETWEEN_INDEXES = 5.0
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A complete record and its one label; `entry` is its row of the index."""
+
+    id: str
+    path: str
+    frames: int
+    label: int
+    height: int
+    width: int
+    entry: dict = dataclasses.field(repr=False)
+
+
+class RecordStore(DerivedStore):
+    """The records of a data folder."""
+
+    what, suffix = "records", SUFFIX
+    columns = ("frames", "height", "width", "label")  # `label`: numbers joined by "|"
+
+    def __init__(self, data):
+        super().__init__(data, Path(data) / "records")
+
+    def expected(self, row):
+        return {"frames": row.frames}
+
+    def remedy(self):
+        made = self.recorded_settings()
+        options = {"--short-side": made.get("short_side"), "--quality": made.get("quality")}
+        arguments = [part for option in options.items() if option[1] for part in option]
+        return "Make them with: " + tables.command("prepare", self.data, *arguments)
+
+
+def read_provenance(data) -> dict:
+    """The settings that the records of DATA were made with; `DataError` if there are none."""
+    return RecordStore(data).provenance()
+
+
+def read_index(data, rows: list[Row] | None = None) -> list[Record]:
+    """The records of the usable videos of DATA, in the order of the manifest.
+
+    `rows` are those videos, if they were read already. Raises `DataError` that names the records
+    that are missing or outdated, and videos with several labels, which no model here trains on.
+    """
+    data = Path(data)
+    rows = [row for row in tables.read_manifest(data) if row.usable] if rows is None else rows
+    numbers = {name: number for number, name in enumerate(tables.read_classes(data))}
+    entries = RecordStore(data).complete(rows)
+    many = [row.id for row in rows if len(row.names) != 1]
+    if many:
+        raise DataError(f"{data}: {len(many)} videos have several labels, the first is {many[0]}")
+    return [
+        Record(
+            id=row.id,
+            path=str(data / "records" / entry["file"]),
+            frames=row.frames,
+            label=numbers[row.labels],
+            height=int(entry["height"]),
+            width=int(entry["width"]),
+            entry=entry,
+        )
+        for row, entry in zip(rows, entries, strict=True)
+    ]
+
+
+def check_contents(data, records: list[Record], full: bool = False, progress=None) -> None:
+    """`DataError` that names records whose content is not the one written; see `store`."""
+    RecordStore(data).check_contents([record.entry for record in records], full, progress)
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareSummary:
-    """What `prepare` did; `written + kept + failed == usable` always holds."""
+    """The outcome of `prepare`; `written + kept + failed == usable` always holds."""
 
     data: str
     usable: int
     written: int
     kept: int
     failed: int
-    stale: int  # files in DATA/records of no usable video
+    orphans: int  # files in DATA/records of no usable video
     frames: int
     bytes: int
     settings: dict
@@ -59,7 +117,7 @@ class PrepareSummary:
 
 
 def prepare(
-    data,
+    data: Path | str,
     *,
     short_side: int = 256,
     quality: int = 95,
@@ -68,212 +126,102 @@ def prepare(
     timeout: float = 120.0,
     progress=None,
 ) -> PrepareSummary:
-    """Write a record for each usable video of DATA/manifest.csv, and keep those already complete.
+    """Decode each usable video once, and store its frames as JPEGs that are read one by one.
 
-    Frames are resized so that their short side is `short_side` pixels, never enlarged, and stored
-    as JPEG of `quality` 1 to 95 (as libjpeg counts). Raises `UsageError` when records made with
-    other settings are there, `UserError` when the disk is full or another process prepares the same
-    folder. A video that cannot be read any more is a line of `problems`, and the others are
-    prepared all the same.
+    Complete records are kept. A video that cannot be read any more is one of the summary's
+    `problems`, and the others are prepared all the same. A video may have any length.
+
+    Args:
+        data: Data folder that was scanned.
+        short_side: Height or width of the stored frames in pixels, whichever is less. Smaller
+            videos keep their size.
+        quality: Quality of the JPEGs from 1 to 95, as libjpeg counts.
+        workers: Processes that decode, by default one per processor.
+        memory_gib: Memory in GiB that the decoding of one video may take.
+        timeout: Time in seconds that the decoding of one video may take.
+        progress: Called with the number of videos done, that of all, and the id of one.
+
+    Returns:
+        The counts of what was written and kept, and the problems.
+
+    Raises:
+        UsageError: an argument is out of its range.
+        DataError: the records there were created with different settings, or the data folder was
+            not scanned.
+        UserError: the disk is full, or another process prepares the same folder.
     """
     if short_side < 1 or not 1 <= quality <= 95:
         raise UsageError(
-            f"short_side must be at least 1 and quality 1 to 95, got {short_side} and {quality}"
+            f"`short_side` must be at least 1 and `quality` 1 to 95, got {short_side} and {quality}"
         )
-    data = Path(data)
     rows = [row for row in tables.read_manifest(data) if row.usable]
-    labels = _labels(data, rows)
+    numbers = {name: number for number, name in enumerate(tables.read_classes(data))}
+    labels = {row.id: "|".join(str(numbers[name]) for name in row.names) for row in rows}
+    store = RecordStore(data)
     with Pool(workers, int(memory_gib * 2**30), timeout) as pool:
         settings = {"short_side": short_side, "quality": quality, "decoder": pool.decoder}
-        _claim(data, settings)
-        folder = data / "records"
-        with exclusive(folder, f"{folder}: another process prepares it; wait for it, or stop it"):
-            return _fill(_Store(data, rows, settings, labels), pool, progress)
+        with store.writing(settings, rows, progress):
+            kept = len(store.index)
+            failed = _fill(store, settings, rows, labels, pool, progress)
+    return _summary(store, settings, rows, kept, failed)
 
 
-def _fill(store, pool, progress):
-    rows, failed = store.rows, []
-    todo = [row for row in rows if row.id not in store.index]
-    kept = len(rows) - len(todo)
-    requests = [_request(row, store.settings) for row in todo]
-    with store:
-        for done, (row, answer) in enumerate(zip(todo, pool.map(requests), strict=True), 1):
-            reason = answer.reason or _changed(row, answer.info)
-            if reason:
-                failed.append(f"{row.id}: {reason}")
-            else:
-                store.write(row, answer)
-            if progress:
-                progress(kept + done, len(rows), row.id)
-    return store.summary(kept, failed)
-
-
-def _request(row, settings):
+def _fill(store, settings, rows, labels, pool, progress):
+    """Write the records that are missing; gives a line for each video that cannot be prepared."""
+    for key, entry in store.index.items():
+        entry["label"] = labels[key]  # a new class changes the numbers of others
+    todo = {row.id: row for row in rows if row.id not in store.index}
     sizes = {name: settings[name] for name in ("short_side", "quality")}
-    return {"operation": "jpeg", "path": row.path, "max_bytes": LARGEST, **sizes}
+    requests = [
+        {"operation": "jpeg", "id": row.id, "path": row.path, **sizes} for row in todo.values()
+    ]
+
+    def write(request, frames):
+        row = todo[request["id"]]
+        video = {name: getattr(row, name) for name in ("id", "sha256", "fps", "height", "width")}
+        facts = {"video": video, **settings}
+        return store.write(row.id, record_bytes(_as_scanned(row, frames), FRAMES, facts))
+
+    failed, kept = [], len(rows) - len(todo)
+    with contextlib.closing(pool.map(requests, write)) as answers:
+        for done, (row, answer) in enumerate(zip(todo.values(), answers, strict=True), kept + 1):
+            if answer.reason:
+                failed.append(f"{row.id}: {answer.reason}")
+            else:
+                size = {side: answer.info[f"stored_{side}"] for side in ("height", "width")}
+                store.add(row, answer.result, **size, label=labels[row.id])
+            if progress:
+                progress(done, len(rows), row.id)
+    return failed
 
 
-def _changed(row, info):
-    if info["sha256"] == row.sha256 and info["frames"] == row.frames:
-        return ""
-    return (
-        f"changed: its content is not the one scanned ({info['frames']} frames instead of "
-        f"{row.frames}); scan the folder again"
+def _as_scanned(row, frames):
+    """Pass on the frames of a video; at the end it must have been the one that was scanned."""
+    yield from frames
+    if (frames.info["sha256"], frames.info["frames"]) != (row.sha256, row.frames):
+        raise Unusable(
+            f"changed: its content is not the one scanned ({frames.info['frames']} frames instead "
+            f"of {row.frames}); scan the folder again"
+        )
+
+
+def _summary(store, settings, rows, kept, failed):
+    written = len(store.index) - kept
+    if written + kept + len(failed) != len(rows):
+        raise DataError(
+            f"{store.folder}: {written} written + {kept} kept + {len(failed)} failed are not the "
+            f"{len(rows)} usable videos"
+        )
+    return PrepareSummary(
+        data=str(store.data),
+        usable=len(rows),
+        written=written,
+        kept=kept,
+        failed=len(failed),
+        orphans=len(store.orphans(rows)),
+        frames=sum(int(entry["frames"]) for entry in store.index.values()),
+        bytes=sum(int(entry["bytes"]) for entry in store.index.values()),
+        settings=settings,
+        problems=tuple(failed),
+        notes=store.orphan_notes(rows),
     )
-
-
-def _labels(data, rows):
-    """The label numbers of each video: one, or several if it shows several classes."""
-    numbers = {name: number for number, name in enumerate(tables.read_classes(data))}
-    return {row.id: [numbers[name] for name in row.names] for row in rows}
-
-
-def _claim(data, settings):
-    """Take over DATA/records, unless records of other settings are in it."""
-    path = data / "records" / "provenance.json"
-    if not path.exists():
-        write_json(path, settings)
-        return
-    changed = tables.differences(read_json(path), settings)
-    if changed:
-        raise UsageError(
-            f"{path.parent}: holds records made with other settings: {changed}. Use their "
-            "settings, choose another data folder, or remove that folder to make all again."
-        )
-
-
-class _Store:
-    """The records of one run: what is complete, and the file that says so."""
-
-    def __init__(self, data, rows: list[Row], settings, labels):
-        self.data, self.rows, self.settings, self.labels = data, rows, settings, labels
-        self.folder = data / "records"
-        self.index = self._complete()
-        self.last_flush = time.monotonic()
-
-    def _complete(self):
-        """Entries of the index whose source, label, size and content are still the same."""
-        path = self.folder / "index.csv"
-        if not path.exists():
-            return {}
-        table = tables.read_table(path, COLUMNS, index_remedy(self.data))
-        entries = {entry["id"]: entry for _, entry in table}
-        return {
-            row.id: entries[row.id]
-            for row in self.rows
-            if row.id in entries and self._is_whole(row, entries[row.id])
-        }
-
-    def _is_whole(self, row, entry):
-        path = self.folder / entry["file"]
-        same = entry["source"] == row.sha256 and entry["label"] == self._label(row)
-        if not same or entry["file"] != f"{file_stem(row.id)}.record" or not path.is_file():
-            return False
-        return path.stat().st_size == int(entry["bytes"]) and sha256(path) == entry["sha256"]
-
-    def _label(self, row):
-        return "|".join(map(str, self.labels[row.id]))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        with contextlib.suppress(*([UserError] if error else [])):  # the first error is told
-            self.flush()
-
-    def _strangers(self):
-        """Files that belong to no usable video."""
-        known = {f"{file_stem(row.id)}.record" for row in self.rows}
-        known |= {"index.csv", "provenance.json"} | {p.name for p in leftovers(self.folder)}
-        return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
-
-    def write(self, row, answer):
-        file = f"{file_stem(row.id)}.record"
-        content = _serialize(row, answer, self.labels[row.id], self.settings)
-        write_atomic(self.folder / file, content)
-        info = answer.info
-        self.index[row.id] = {
-            "id": row.id,
-            "file": file,
-            "frames": info["frames"],
-            "height": info["stored_height"],
-            "width": info["stored_width"],
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "source": row.sha256,
-            "label": self._label(row),
-        }
-        if time.monotonic() - self.last_flush > _SECONDS_BETWEEN_INDEXES:
-            self.flush()
-
-    def flush(self):
-        entries = [self.index[row.id] for row in self.rows if row.id in self.index]
-        table = [[entry[name] for name in COLUMNS] for entry in entries]
-        tables.write_table(self.folder / "index.csv", COLUMNS, table)
-        self.last_flush = time.monotonic()
-
-    def summary(self, kept, failed):
-        strangers = self._strangers()
-        note = (
-            f"{len(strangers)} files in {self.folder} belong to no usable video and are not "
-            f"used; remove them if nobody needs them: {', '.join(strangers[:3])}"
-        )
-        written = len(self.index) - kept
-        if written + kept + len(failed) != len(self.rows):
-            raise DataError(
-                f"{self.folder}: {written} written + {kept} kept + {len(failed)} failed are not "
-                f"the {len(self.rows)} usable videos"
-            )
-        return PrepareSummary(
-            data=str(self.data),
-            usable=len(self.rows),
-            written=written,
-            kept=kept,
-            failed=len(failed),
-            stale=len(strangers),
-            frames=sum(int(entry["frames"]) for entry in self.index.values()),
-            bytes=sum(int(entry["bytes"]) for entry in self.index.values()),
-            settings=self.settings,
-            problems=tuple(failed),
-            notes=(note,) if strangers else (),
-        )
-
-
-def _serialize(row, answer, labels, settings):
-    """The video as a `tf.train.SequenceExample`, under the keys of TensorFlow's Model Garden."""
-    context = {
-        "clip/label/index": labels,
-        "video/id": row.id,
-        "video/sha256": row.sha256,
-        "video/fps": row.fps,
-        "video/height": [row.height],
-        "video/width": [row.width],
-        "decoder": settings["decoder"],
-        "short_side": [settings["short_side"]],
-        "quality": [settings["quality"]],
-    }
-    return sequence_example(context, {"image/encoded": answer.parts})
-
-
-def sequence_example(context: dict, lists: dict) -> bytes:
-    """A serialised `tf.train.SequenceExample`; its `lists` hold strings of bytes."""
-    import tensorflow as tf
-
-    def feature(value):
-        if isinstance(value, float):
-            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        if isinstance(value, str):
-            value = value.encode()
-        if isinstance(value, bytes):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-
-    made = {
-        key: tf.train.FeatureList(feature=[feature(part) for part in parts])
-        for key, parts in lists.items()
-    }
-    example = tf.train.SequenceExample(
-        context=tf.train.Features(feature={key: feature(value) for key, value in context.items()}),
-        feature_lists=tf.train.FeatureLists(feature_list=made),
-    )
-    return example.SerializeToString(deterministic=True)

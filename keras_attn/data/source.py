@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_attn.data import batches, record_index, sampling
+from keras_attn.data import batches, records, sampling
 from keras_attn.data.batches import ClipIndex
 from keras_attn.data.features import FeatureStore
 from keras_attn.data.flow_records import check_flow_contents, read_flow_index, read_flow_provenance
@@ -96,7 +96,7 @@ def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
 
 def stream_provenance(data, stream: Stream) -> dict:
     """How the records were made that a stream reads, and under "flow" how their flow was."""
-    provenance = record_index.read_provenance(data)
+    provenance = records.read_provenance(data)
     if stream.reads_flow:
         provenance = {**provenance, "flow": read_flow_provenance(data, stream.flow_name)}
     return provenance
@@ -107,19 +107,18 @@ def stream_videos(data, stream: Stream, check=None) -> list[Video]:
 
     `check` holds ids, by default all. Raises `DataError` for what is missing or damaged.
     """
-    records = record_index.read_index(data)
-    check = {record.id for record in records} if check is None else set(check)
+    found = records.read_index(data)
+    check = {record.id for record in found} if check is None else set(check)
     if stream.reads_frames:
-        record_index.check_contents(data, [record for record in records if record.id in check])
+        records.check_contents(data, [record for record in found if record.id in check])
     flows = {}
     if stream.reads_flow:
-        found = read_flow_index(data, stream.flow_name)
-        some = [record for record in found if record.id in check]
+        planes = read_flow_index(data, stream.flow_name)
+        some = [record for record in planes if record.id in check]
         check_flow_contents(data, stream.flow_name, some)
-        flows = {record.id: record.path for record in found}
+        flows = {record.id: record.path for record in planes}
     return [
-        Video(r.id, r.path, stream.positions(r.frames), r.label, flows.get(r.id, ""))
-        for r in records
+        Video(r.id, r.path, stream.positions(r.frames), r.label, flows.get(r.id, "")) for r in found
     ]
 
 

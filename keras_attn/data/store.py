@@ -78,6 +78,10 @@ class DerivedStore:
             raise DataError(f"{self.provenance_path}: no such file. {self.remedy()}")
         return read_json(self.provenance_path)
 
+    def recorded_settings(self) -> dict:
+        """As `provenance`, or {} if there is none: for a `remedy`."""
+        return read_json(self.provenance_path) if self.provenance_path.exists() else {}
+
     def check(self, settings: dict) -> dict:
         """Return the provenance; `DataError` names each of `settings` that it has otherwise."""
         found = self.provenance()

@@ -29,5 +29,5 @@ def read_frames(
     if answer.reason:
         raise DataError(f"{path}: {answer.reason}")
     height, width = answer.info["stored_height"], answer.info["stored_width"]
-    frames = np.frombuffer(b"".join(answer.parts), np.uint8)
+    frames = np.frombuffer(b"".join(answer.result), np.uint8)
     return frames.reshape(-1, height, width, 3), answer.info

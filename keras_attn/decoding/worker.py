@@ -1,7 +1,8 @@
 """A process that decodes video files on request, so that a hostile file can harm only itself.
 
     request   one JSON line on stdin: {"operation": "check" | "jpeg" | "frames", "path": ..., ...}
-    answer    one JSON line on stdout with "info", "problem" and "sizes", then that many raw bytes
+    answer    parts on stdout as they are made, each behind its size (8 bytes, little-endian); then
+              a size of 0 and one JSON line with "info" and "problem"
 
 JSON and raw bytes, because unpickling what a corrupted process sends would run it. TensorFlow is
 never imported here. Start it with `python -m keras_attn.decoding.worker MEMORY_BYTES`.
@@ -20,6 +21,7 @@ import sys
 import av
 import numpy as np
 
+from keras_attn.decoding import SIZE_BYTES
 from keras_attn.decoding.damage import Problem, explain, shortage, what
 
 _LIBAVCODEC = ".".join(str(part) for part in av.library_versions["libavcodec"])
@@ -31,10 +33,9 @@ _SPARE_SECONDS = 5  # after the parent's limit, in case the parent died without 
 
 def check(request):
     """Decode every frame and keep none."""
-    info, frames = _open(request)
-    for _ in frames:
+    for _ in _opened(request):
         pass
-    return info, []
+    yield from ()
 
 
 _RGB = {"format": "rgb24"}
@@ -48,32 +49,21 @@ _JPEG_COLOURS = {
 
 def jpeg(request):
     """Every frame as a JPEG of the size asked for."""
-    encoder, pictures, total = None, [], 0
-    info, frames = _open(request)
-    for number, frame in enumerate(frames):
-        picture = _resized(frame, request["short_side"], info, **_JPEG_COLOURS)
+    encoder = None
+    for number, frame in enumerate(_opened(request)):
+        picture = _resized(frame, request["short_side"], request["info"], **_JPEG_COLOURS)
         encoder = encoder or _jpeg_encoder(picture, request["quality"])
         picture.pts, picture.time_base = number, encoder.time_base
-        data = b"".join(bytes(packet) for packet in encoder.encode(picture))
-        total += len(data)
-        if total > request["max_bytes"]:
-            raise Problem(
-                "too long",
-                f"its JPEG frames take more than {request['max_bytes'] / 2**20:.0f} MiB",
-                "cut it into shorter videos, or lower the short side",
-            )
-        pictures.append(data)
-    return info, pictures
+        yield b"".join(bytes(packet) for packet in encoder.encode(picture))
 
 
 def frames(request):
     """Every frame as `(H, W, 3)` uint8 bytes."""
-    pictures = []
-    info, decoded = _open(request)
-    for frame in decoded:
+    for number, frame in enumerate(_opened(request)):
+        info = request["info"]
         data = _resized(frame, request["short_side"], info, **_RGB).to_ndarray().tobytes()
         fit = request["max_bytes"] // len(data)
-        if len(pictures) == fit:
+        if number == fit:
             time = f" ({fit / info['fps'] / 60:.1f} minutes)" if info["fps"] else ""
             raise Problem(
                 "too long",
@@ -81,15 +71,14 @@ def frames(request):
                 "hold",
                 "cut the video into pieces that are not longer",
             )
-        pictures.append(data)
-    return info, pictures
+        yield data
 
 
 OPERATIONS = {"check": check, "jpeg": jpeg, "frames": frames}
 
 
-def _open(request):
-    """What is known of the file, filled in while the frames are drawn from the generator."""
+def _opened(request):
+    """The frames of the file; the request's `info` is filled in while they are drawn."""
     info = {"frames": 0, "promised": 0, "fps": 0.0, "width": 0, "height": 0, "bytes": 0}
     info["sha256"] = ""
     request["info"] = info
@@ -98,7 +87,7 @@ def _open(request):
         if not info["bytes"]:
             raise Problem("empty", "the file has no bytes", "copy it again from its source")
         info["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return info, _decoded(request["path"], info)
+    yield from _decoded(request["path"], info)
 
 
 def _decoded(path, info):
@@ -193,17 +182,21 @@ def _jpeg_encoder(picture, quality):
     return encoder
 
 
-def respond(request):
-    """Header and payload for one request; whatever goes wrong becomes a named problem."""
-    problem, payload = None, []
-    try:
-        info, payload = OPERATIONS[request["operation"]](request)
-        if not info["frames"]:
-            raise Problem("no pictures", "its video stream holds no frame", "give a whole video")
-    except Exception as error:  # PyAV raises also a bare IndexError or UnicodeDecodeError
-        problem, payload = explain(error, request.get("info")), []
-    info = request.get("info") or {}
-    return {"info": info, "problem": problem, "sizes": [len(part) for part in payload]}, payload
+def respond(request, send) -> dict:
+    """Send the parts of an answer; what ends it. Whatever goes wrong becomes a named problem."""
+    problem, parts = None, OPERATIONS[request["operation"]](request)
+    while True:
+        try:
+            part = next(parts, None)
+            if part is None and not request["info"]["frames"]:
+                raise Problem(
+                    "no pictures", "its video stream holds no frame", "give a whole video"
+                )
+        except Exception as error:  # PyAV raises also a bare IndexError or UnicodeDecodeError
+            part, problem = None, explain(error, request.get("info"))
+        if part is None:
+            return {"info": request.get("info") or {}, "problem": problem}
+        send(part)
 
 
 def _limit_memory(size):
@@ -213,14 +206,16 @@ def _limit_memory(size):
 
 
 def _serve(requests, answers):
+    def send(part):
+        answers.write(len(part).to_bytes(SIZE_BYTES, "little"))
+        answers.write(part)
+
     for line in requests:
         request = json.loads(line)
         signal.alarm(int(request["timeout"]) + _SPARE_SECONDS)
-        header, payload = respond(request)
         try:
-            answers.write(json.dumps(header).encode() + b"\n")
-            for part in payload:
-                answers.write(part)
+            end = respond(request, send)
+            answers.write(bytes(SIZE_BYTES) + json.dumps(end).encode() + b"\n")
             answers.flush()
         except OSError as error:
             if error.errno == errno.EPIPE:  # the parent is gone, and nobody is left to tell

@@ -139,11 +139,11 @@ def _inputs(source: Source, video) -> dict:
         features = np.load(video.path, allow_pickle=False)
         return {"features": features.astype("float32")}
     if not source.stream.reads_flow:
-        return {"jpegs": batches.encoded_frames(tf.io.read_file(video.path))}
-    planes = batches.decoded_planes(batches.encoded_planes(tf.io.read_file(video.flow)))
+        return {"jpegs": batches.encoded_frames(video.path)}
+    planes = batches.decoded_planes(batches.encoded_planes(video.flow))
     if not source.stream.reads_frames:
         return {"planes": planes}
-    frames = batches.decoded_frames(batches.encoded_frames(tf.io.read_file(video.path)))
+    frames = batches.decoded_frames(batches.encoded_frames(video.path))
     return {"planes": planes, "frames": frames}
 
 

@@ -40,7 +40,7 @@ def examples(source: Source, scores: Scores, subset: str, count: int, where):
 def _example(where, videos, paths, scores, row):
     video = videos[scores.ids[row]]
     maps = where(video)
-    encoded = batches.encoded_frames(tf.io.read_file(paths[video.id])).numpy()
+    encoded = batches.encoded_frames(paths[video.id]).numpy()
     chosen = overlay.key_frames(len(encoded), 6)
     frames = np.stack([tf.io.decode_jpeg(encoded[i], channels=3).numpy() for i in chosen])
     picture = overlay.strip(frames, maps[chosen], count=len(chosen))

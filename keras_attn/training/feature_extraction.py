@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
-from keras_attn.data import batches, record_index
+from keras_attn.data import batches, records
 from keras_attn.data.features import FeatureStore, IndexWriter
 from keras_attn.data.sampling import Windows
 from keras_attn.data.source import stream_provenance, stream_videos
@@ -112,7 +112,7 @@ def features(
 
 def _fill(store, model, shape, batch_size, progress):
     kept = store.kept(shape)
-    rows = record_index.read_index(store.data)
+    rows = records.read_index(store.data)
     missing = [row.id for row in rows if row.id not in kept]
     videos = stream_videos(store.data, store.stream, missing)
     sources = {row.id: row.sha256 for row in tables.read_manifest(store.data)}

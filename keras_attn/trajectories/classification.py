@@ -1,7 +1,7 @@
-"""trajectories: a linear classifier on Fisher vectors of improved dense trajectories, scored.
+"""score_trajectories: a linear classifier on Fisher vectors of improved dense trajectories.
 
-    records -> trajectories (cached) -> sample -> PCA, Gaussians -> Fisher vector a video
-            -> one linear SVM a class, learnt on the training subset -> score file of another subset
+    records -> trajectories (cached) -> sample -> PCA, Gaussians -> Fisher vector per video
+            -> one linear SVM per class, learnt on the training subset -> score file
 
 The baseline, and the complement in fusion, of papers 002 and 004. Wang & Schmid, ICCV 2013; the
 encoding is that of `trajectories.FisherEncoder`, and C = 100.
@@ -10,10 +10,10 @@ encoding is that of `trajectories.FisherEncoder`, and C = 100.
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from keras_attn.data import record_index
 from keras_attn.data.source import subset_labels
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, require
@@ -29,7 +29,7 @@ _ROUNDS = 10_000  # of the SVM's solver, at most
 
 @dataclass(frozen=True)
 class TrajectorySummary:
-    """What was extracted (`videos == written + kept`) and how well it tells the classes."""
+    """The outcome of `score_trajectories`; `videos == written + kept` always holds."""
 
     path: Path
     subset: str
@@ -64,10 +64,10 @@ class TrajectorySummary:
 
 
 def score_trajectories(
-    data,
-    out,
+    data: Path | str,
+    out: Path | str,
     *,
-    subset: str = "test",
+    subset: Literal["train", "validation", "test"] = "test",
     fold: int | None = None,
     components: int = 256,
     short_side: int = 160,
@@ -76,28 +76,46 @@ def score_trajectories(
     workers: int | None = None,
     progress=None,
 ) -> TrajectorySummary:
-    """Train on the trajectories of the training subset, and write the scores of `subset` to `out`.
+    """Classify videos by their improved dense trajectories, and write a score file for `fuse`.
 
-    `out` is a .npz file, or a folder that gets `scores.npz`. `components` Gaussians are learnt from
-    at most `sample` trajectories; for `short_side` and `limit` see `TrajectoryStore`, which keeps
-    what was extracted (`workers` videos at a time, by default one a processor). Videos without
-    trajectories are scored as zero vectors, but not learnt from: a zero of a class would move its
-    threshold alone. Raises `DataError` when a subset is empty, a record damaged, or the training
-    subset has one class or too few trajectories.
+    Trajectories are extracted once and kept in the data folder. The classifier learns from the
+    training subset. Videos without trajectories are scored as zero vectors, but not learnt from: a
+    zero vector of a class would move its threshold alone.
+
+    Args:
+        data: Data folder that was split and prepared.
+        out: Score file to write (.npz), or a folder that gets `scores.npz`.
+        subset: Videos that are scored.
+        fold: Fold that is the test subset, where the split has folds.
+        components: Gaussians of the Fisher vectors.
+        short_side: Height or width in pixels that frames are made smaller to, whichever is less.
+        limit: Trajectories that are stored of a video; of more a random choice is stored.
+        sample: Trajectories that the Gaussians are learnt from.
+        workers: Videos that are worked on at a time, by default one per processor.
+        progress: Called with the number of videos done, that of all, and the id of one.
+
+    Returns:
+        The counts of what was extracted, and the accuracy.
+
+    Raises:
+        UsageError: an argument is out of its range.
+        DataError: a subset is empty, a record is damaged, the trajectories there were created with
+            different settings, or the training subset has one class or too few trajectories.
+        UserError: a package is missing, the disk is full, or another process extracts there.
     """
     encoder = _encoder(components, sample)
     if subset not in SUBSETS:
-        raise UsageError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
+        raise UsageError(f"`subset` must be one of {', '.join(SUBSETS)}, got {subset!r}")
     if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1, got {workers}")
+        raise UsageError(f"`workers` must be at least 1, got {workers}")
     _require_libraries()
     data, out = Path(data), Path(out)
     path = out if out.suffix == ".npz" else out / "scores.npz"
     labels = _labels(data, fold, subset)
     store = TrajectoryStore(data, short_side, limit)
     wanted = labels["train"] | labels[subset]
-    records = [record for record in record_index.read_index(data) if record.id in wanted]
-    written = store.fill(records, workers, progress)
+    rows = [row for row in tables.read_manifest(data) if row.usable]
+    written = store.extract(rows, wanted, workers, progress)
     train = {key: label for key, label in labels["train"].items() if store.counts([key])[1]}
     _learn_vocabulary(store, encoder, list(train), sample)
     classes = tables.read_classes(data)
@@ -106,32 +124,32 @@ def score_trajectories(
     logits = decision_values(svm, _encoded(store, encoder, asked), len(classes))
     scores = _scores(labels[subset], classes, logits, subset)
     write_scores(path, scores)
-    groups = {row.id: row.group or row.id for row in tables.read_manifest(data)}
+    groups = {row.id: row.group or row.id for row in rows}
     summary = classification.summarize(scores, [groups[key] for key in asked])
     found, stored = store.counts(wanted)
     return TrajectorySummary(
         path=path,
         subset=subset,
-        videos=len(records),
+        videos=len(wanted),
         written=len(written),
-        kept=len(records) - len(written),
+        kept=len(wanted) - len(written),
         trajectories=found,
         stored=stored,
         accuracy=summary.accuracy,
         correct=summary.correct,
         scored=summary.videos,
         interval=summary.interval,
-        notes=_notes(store, wanted, encoder, svm),
+        notes=_notes(store, wanted, encoder, svm) + store.orphan_notes(rows),
     )
 
 
 def _encoder(components, sample):
     if components < 1:
-        raise UsageError(f"components must be at least 1, got {components}")
+        raise UsageError(f"`components` must be at least 1, got {components}")
     encoder = FisherEncoder(components)
     if sample < encoder.least:
         raise UsageError(
-            f"sample must be at least {encoder.least} for {components} components, got {sample}"
+            f"`sample` must be at least {encoder.least} for {components} components, got {sample}"
         )
     return encoder
 
@@ -224,7 +242,7 @@ def _scores(labels, classes, logits, subset):
 
 def _notes(store, ids, encoder, svm):
     notes = []
-    empty = [key for key in ids if store.rows[key]["found"] == "0"]
+    empty = [key for key in ids if store.index[key]["found"] == "0"]
     if empty:
         notes.append(f"{len(empty)} videos have no trajectories, the first is {empty[0]}")
     if encoder.unconverged:

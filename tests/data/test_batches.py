@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from windows import segment_indices, window_indices, window_starts
 
-from keras_attn.data import batches, sampling, transforms
+from keras_attn.data import batches, record_format, sampling, transforms
 from keras_attn.data.sampling import Segments, Windows
 from keras_attn.data.streams import Stream
 from keras_attn.data.video import Video
@@ -25,12 +25,6 @@ def jpegs(random, count, height, width):
     return [tf.io.encode_jpeg(frame, quality=95).numpy() for frame in frames]
 
 
-def record(encoded):
-    features = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[x])) for x in encoded]
-    lists = {"image/encoded": tf.train.FeatureList(feature=features)}
-    return tf.train.SequenceExample(feature_lists=tf.train.FeatureLists(feature_list=lists))
-
-
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     """Records of different lengths and sizes of picture, and their frames stretched by hand."""
@@ -38,12 +32,11 @@ def videos(tmp_path_factory):
     some, frames = [], {}
     for label, length in enumerate(LENGTHS):
         encoded = jpegs(random, length, 10 + label, 17 - label)
-        path = str(folder / f"ä {label}.record")
-        with open(path, "wb") as file:
-            file.write(record(encoded).SerializeToString())
+        path = folder / f"ä {label}.record"
+        path.write_bytes(b"".join(record_format.record_bytes(encoded, record_format.FRAMES, {})))
         decoded = np.stack([tf.io.decode_jpeg(x).numpy() for x in encoded])
         frames[label] = tf.image.resize(decoded, (SIZE, SIZE), antialias=True).numpy()
-        some.append(Video(f"v{label}", path, length, label))
+        some.append(Video(f"v{label}", str(path), length, label))
     return some, frames
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from flow_files import write_planes, write_ppm, write_truth
 
-from keras_attn.data import batches, flow_pairs, record_index, sampling
+from keras_attn.data import batches, flow_pairs, records, sampling
 from keras_attn.data.flow_pairs import ClipPairs, TruePairs
 from keras_attn.data.video import Video
 from keras_attn.errors import DataError
@@ -135,14 +135,14 @@ def test_every_pair_comes_once_an_epoch_in_an_order_of_seed_and_epoch(truth):
 
 def test_pairs_of_clips_are_neighbours_with_the_plane_between_them(tiny_data, tmp_path):
     videos = []
-    for record in record_index.read_index(tiny_data)[:2]:
+    for record in records.read_index(tiny_data)[:2]:
         planes = np.arange(11)[:, None, None] * np.ones((11, 12, 24), int)
         x, y = (20 * planes).astype("uint8"), (250 - 20 * planes).astype("uint8")
         flow = write_planes(tmp_path, record, x, y).path
         videos.append(Video(record.id, record.path, 12, 0, flow))
     pairs = ClipPairs(tuple(videos), each=3)
     assert len(pairs) == 6
-    frames_of = [batches.encoded_frames(tf.io.read_file(v.path)) for v in videos]
+    frames_of = [batches.encoded_frames(v.path) for v in videos]
 
     def plane(frames, flow, video):
         k = round((float(flow[0, 0, 0]) / (16 / 24) * 255 / 40 + 127.5) / 20)

@@ -1,6 +1,5 @@
 """Flow beside the records: one plane fewer than frames, whole or absent, never of another kind."""
 
-import errno
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 import keras_attn
 from keras_attn.cli.parser import main
-from keras_attn.data import batches, flow_estimation, record_index
+from keras_attn.data import batches, flow_estimation, records
 from keras_attn.data.flow_records import (
     check_flow_contents,
     extract_flow,
@@ -21,11 +20,11 @@ from keras_attn.data.flow_records import (
     read_flow_index,
     read_flow_provenance,
 )
+from keras_attn.data.record_format import PLANES, RecordFile
 from keras_attn.datasets import tables
 from keras_attn.datasets.synthetic import write_dataset
-from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.errors import DataError, UsageError
 from keras_attn.flow import codec, estimate, settings
-from keras_attn.utils import files
 
 SIZE = {"width": 56, "height": 40}
 FRAMES = 7
@@ -58,14 +57,12 @@ def contents(folder):
 
 def decoded(path):
     """The planes of a record: `(n, H, W, 2)` uint8."""
-    lists = batches.encoded_planes(tf.io.read_file(str(path)))
-    components = [[tf.io.decode_jpeg(one).numpy() for one in some] for some in lists]
-    return np.concatenate([np.stack(some) for some in components], axis=-1)
+    return batches.decoded_planes(batches.encoded_planes(path)).numpy()
 
 
 def pictures(path):
     """The frames of a record, stretched as for flow."""
-    jpegs = batches.encoded_frames(tf.io.read_file(str(path)))
+    jpegs = batches.encoded_frames(path)
     frames = np.stack([tf.io.decode_jpeg(one, channels=3).numpy() for one in jpegs])
     return tf.image.resize(frames, (SIZE["height"], SIZE["width"]), antialias=True).numpy()
 
@@ -80,7 +77,7 @@ def test_a_plane_is_the_motion_from_its_frame_to_the_next(data, monkeypatch):
     found = read_flow_index(data, "dis")
     assert [one.id for one in found] == [row.id for row in tables.read_manifest(data)]
     check_flow_contents(data, "dis", found)
-    for one, record in zip(found, record_index.read_index(data), strict=True):
+    for one, record in zip(found, records.read_index(data), strict=True):
         planes, frames = decoded(one.path), pictures(record.path)
         assert planes.shape == (FRAMES - 1, 40, 56, 2) and one.planes == FRAMES - 1
         expected = np.asarray(codec.to_bytes(estimate(frames[:-1], frames[1:], "dis"))).astype(int)
@@ -110,14 +107,11 @@ def test_what_it_was_made_with_lies_beside_it(data):
     assert made["index_base"] == 0 and "frame k to frame k + 1" in made["planes"]
     assert made["settings"].items() >= settings("dis").items()
     assert made["settings"]["camera"]["sift"]["nfeatures"] == 500
-    assert made["records"] == record_index.read_provenance(data)
+    assert made["records"] == records.read_provenance(data)
     record = read_flow_index(data, "dis_warped")[2]
-    example = tf.train.SequenceExample.FromString(Path(record.path).read_bytes())
-    context = example.context.feature
-    assert context["video/id"].bytes_list.value == [record.id.encode()]
-    assert context["flow/method"].bytes_list.value == [b"dis"]
-    sizes = [context[f"flow/{key}"].int64_list.value[0] for key in ("width", "height", "warped")]
-    assert sizes == [56, 40, 1]
+    with RecordFile(record.path, PLANES) as file:
+        assert file.metadata == made | {"video": file.metadata["video"]}
+        assert file.metadata["video"]["id"] == record.id and len(file) == FRAMES - 1
 
 
 def test_warped_flow_lies_beside_and_is_another(data):
@@ -130,58 +124,11 @@ def test_warped_flow_lies_beside_and_is_another(data):
     assert dis(data).kept == 4
 
 
-def test_what_is_complete_is_kept_and_the_rest_is_made_again(data):
-    dis(data)
-    folder = data / "flow" / "dis"
-    before, index = contents(folder), (folder / "index.csv").read_text()
-    assert dis(data).lines()[0] == "4 usable videos: flow of 0 written, 4 kept, 0 failed"
-    first, second, third, _ = sorted(folder.glob("*.record"))
-    first.write_bytes(before[first.name][:-1])  # cut
-    flipped = bytearray(before[second.name])
-    flipped[len(flipped) // 2] ^= 1
-    second.write_bytes(flipped)  # the same size, another content
-    third.unlink()
-    summary = dis(data)
-    assert (summary.written, summary.kept, summary.failed) == (3, 1, 0)
-    assert contents(folder) == before and (folder / "index.csv").read_text() == index
-
-
-def test_what_a_stopped_run_left_is_taken_up(data):
-    folder = data / "flow" / "dis"
-
-    def stop(done, total, text):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        dis(data, workers=1, progress=stop)
-    entries = tables.read_table(folder / "index.csv", ("id",), "")
-    assert len(entries) == 2
-    # As a killed run leaves it: a file that was being written, and one that no index names.
-    (folder / ".0123abcd-cut.record").write_bytes(b"half")
-    files.write_atomic(folder / "index.csv", (folder / "index.csv").read_text().rsplit("\n", 2)[0])
-    with pytest.raises(DataError, match="3 of 4 usable videos.*flow .*/data --method dis --width"):
-        read_flow_index(data, "dis")
-    summary = dis(data)
-    assert (summary.written, summary.kept, summary.stale) == (3, 1, 0)
-    assert not list(folder.glob(".*")) and len(read_flow_index(data, "dis")) == 4
-
-
-def test_other_settings_are_refused_with_the_difference(data):
-    dis(data)
-    with pytest.raises(UsageError, match="width is 56, expected 64.*remove that folder"):
-        extract_flow(data, "dis", width=64, height=40)
-    made = record_index.read_provenance(data) | {"quality": 80}
-    files.write_json(data / "records" / "provenance.json", made)
-    with pytest.raises(UsageError, match="records is .*'quality': 95.*expected .*'quality': 80"):
-        dis(data)
-
-
 def test_wrong_arguments_are_refused_before_anything_is_written(data, tmp_path):
     for message, arguments in (
-        ("method must be one of tvl1, dis", {"method": "hs"}),
+        ("`method` must be one of tvl1, dis", {"method": "hs"}),
         ("at least 16, got 340 x 15", {"height": 15}),
-        ("workers must be at least 1, got 0", {"workers": 0}),
+        ("`workers` must be at least 1, got 0", {"workers": 0}),
     ):
         with pytest.raises(UsageError, match=message):
             extract_flow(data, **({"method": "dis"} | arguments))
@@ -191,15 +138,9 @@ def test_wrong_arguments_are_refused_before_anything_is_written(data, tmp_path):
     assert not (data / "flow").exists()
 
 
-def test_two_processes_do_not_make_the_same_flow(data):
-    dis(data)
-    with files.locked(data / "flow" / "dis"), pytest.raises(UserError, match="another process"):
-        dis(data)
-
-
 def test_damaged_records_are_told_and_the_others_are_done(data, capsys):
     rows = tables.read_manifest(data)
-    paths = [Path(one.path) for one in record_index.read_index(data)]
+    paths = [Path(one.path) for one in records.read_index(data)]
     content = bytearray(paths[1].read_bytes())
     content[len(content) // 2] ^= 1
     paths[1].write_bytes(content)
@@ -234,47 +175,15 @@ def test_a_single_frame_has_no_flow_and_new_labels_change_none(original, tmp_pat
     assert summary.problems == (
         "a/one.mkv: has one frame, and flow needs two; take it out of the videos and scan again",
     )
-    assert summary.stale == 1 and "1 files in" in summary.notes[0]
+    assert summary.orphans == 1 and "1 files in" in summary.notes[0]
     with pytest.raises(DataError, match="1 of these have one frame .*as a/one.mkv: take them out"):
         read_flow_index(data, "dis")
 
 
-def test_a_full_disk_ends_the_run_and_leaves_whole_records_only(data, monkeypatch):
-    real, written = Path.write_bytes, []
-
-    def full_after_two(path, content):
-        if len(written) == 2 and path.suffix == ".record":
-            real(path, content[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, content)
-        written.extend([path] if path.suffix == ".record" else [])
-
-    monkeypatch.setattr(Path, "write_bytes", full_after_two)
-    with pytest.raises(UserError, match=r"\.record: .*No space left.*bytes .*are free"):
-        dis(data, workers=1)
-    monkeypatch.undo()
-    folder = data / "flow" / "dis"
-    assert len(contents(folder)) == 2 and not list(folder.glob(".*"))
-    assert (dis(data).kept, len(read_flow_index(data, "dis"))) == (2, 4)
-
-
-def test_the_reader_names_what_is_missing_or_damaged(data):
-    with pytest.raises(DataError, match="json: no such file.*flow .* --method dis --warped"):
+def test_the_remedy_is_the_command_with_the_settings_that_are_there(data):
+    with pytest.raises(DataError, match="json: no such file.*extract-flow --method dis --warped"):
         read_flow_provenance(data, "dis_warped")
-    with pytest.raises(DataError, match="index.csv: no such file.*Make it with: keras-attn flow"):
-        read_flow_index(data, "dis")
     dis(data)
-    found = read_flow_index(data, "dis")
-    content = bytearray(Path(found[1].path).read_bytes())
-    content[-9] ^= 1
-    Path(found[1].path).write_bytes(content)
-    message = rf"the flow of {found[1].id} is damaged.*--width 56 --height 40 \(what is complete"
-    with pytest.raises(DataError, match=message):
-        check_flow_contents(data, "dis", found)
-    Path(found[1].path).unlink()
-    with pytest.raises(DataError, match=f"1 of 4 usable videos is missing.*{found[1].id}"):
+    (data / "flow" / "dis" / "index.csv").unlink()
+    with pytest.raises(DataError, match="extract-flow --method dis --width 56 --height 40 --data"):
         read_flow_index(data, "dis")
-    (data / "flow" / "dis" / "index.csv").write_text("id\n")
-    for refuses in (lambda: read_flow_index(data, "dis"), lambda: dis(data)):
-        with pytest.raises(DataError, match="columns .* are missing. Remove it. Make it with"):
-            refuses()

@@ -1,12 +1,6 @@
-"""Records: whole or absent, resumed after a kill, and never a silently smaller set."""
+"""Records hold the frames of the videos that were scanned, and never a silently smaller set."""
 
-import errno
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import dataclasses
 
 import av
 import damage
@@ -15,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from keras_attn.data import records
-from keras_attn.data.records import prepare, read_index
+from keras_attn.data.record_format import RecordFile
+from keras_attn.data.records import RecordStore, prepare, read_index
 from keras_attn.datasets import tables
 from keras_attn.datasets.scanning import scan
 from keras_attn.decoding.frames import read_frames
-from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.utils import files
+from keras_attn.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -31,23 +25,10 @@ def data(two_classes, tmp_path):
 
 
 def parse(path):
-    context, sequences = tf.io.parse_single_sequence_example(
-        tf.io.read_file(str(path)),
-        {
-            "clip/label/index": tf.io.FixedLenFeature([], tf.int64),
-            "video/id": tf.io.FixedLenFeature([], tf.string),
-            "video/sha256": tf.io.FixedLenFeature([], tf.string),
-            "video/fps": tf.io.FixedLenFeature([], tf.float32),
-            "video/height": tf.io.FixedLenFeature([], tf.int64),
-            "video/width": tf.io.FixedLenFeature([], tf.int64),
-            "decoder": tf.io.FixedLenFeature([], tf.string),
-            "short_side": tf.io.FixedLenFeature([], tf.int64),
-            "quality": tf.io.FixedLenFeature([], tf.int64),
-        },
-        {"image/encoded": tf.io.FixedLenSequenceFeature([], tf.string)},
-    )
-    frames = [tf.io.decode_jpeg(one, channels=3).numpy() for one in sequences["image/encoded"]]
-    return {key: value.numpy() for key, value in context.items()}, np.stack(frames)
+    """The metadata and the frames of a record."""
+    with RecordFile(path) as record:
+        jpegs = [record.read(position)[0] for position in range(len(record))]
+        return record.metadata, np.stack([tf.io.decode_jpeg(one, 3).numpy() for one in jpegs])
 
 
 def contents(data):
@@ -62,15 +43,13 @@ def test_a_record_holds_the_frames_and_where_they_come_from(data):
     found = read_index(data)
     assert [one.id for one in found] == list(rows)
     for one in found:
-        context, frames = parse(one.path)
+        facts, frames = parse(one.path)
         row = rows[one.id]
         assert frames.shape == (row.frames, 32, 43, 3) == (one.frames, one.height, one.width, 3)
-        assert context["video/id"].decode() == row.id
-        assert context["video/sha256"].decode() == row.sha256
-        assert context["clip/label/index"] == one.label == ["Jump", "Run"].index(row.labels)
-        assert (context["video/height"], context["video/width"]) == (48, 64)
-        assert (context["video/fps"], context["short_side"], context["quality"]) == (25.0, 32, 95)
-        assert context["decoder"].startswith(b"PyAV ")
+        assert one.label == ["Jump", "Run"].index(row.labels) == int(one.entry["label"])
+        video = {"id": row.id, "sha256": row.sha256, "fps": 25.0, "height": 48, "width": 64}
+        assert facts == {"video": video, **records.read_provenance(data)}
+        assert facts["decoder"].startswith("PyAV ") and facts["quality"] == 95
         pictures, _ = read_frames(row.path, 32)
         grey = [0.299, 0.587, 0.114]  # JPEG halves the resolution of colour, not that of grey
         assert np.abs(frames @ grey - pictures @ grey).mean() < 2.5
@@ -125,52 +104,15 @@ def test_records_do_not_depend_on_the_number_of_workers(data):
     assert contents(data) == one
 
 
-def test_what_is_complete_is_kept_and_the_rest_is_made_again(data):
-    prepare(data)
-    before = contents(data)
-    assert prepare(data).lines()[0] == "6 usable videos: 0 records written, 6 kept, 0 failed"
-    first, second, third = sorted((data / "records").glob("*.record"))[:3]
-    first.write_bytes(before[first.name][:-1])  # cut
-    flipped = bytearray(before[second.name])
-    flipped[100] ^= 1
-    second.write_bytes(flipped)  # the same size, another content
-    third.unlink()
-    summary = prepare(data)
-    assert (summary.written, summary.kept) == (3, 3)
-    assert contents(data) == before
-
-
-def test_a_damaged_index_is_to_be_removed_and_then_made_again(data):
+def test_the_remedy_is_the_command_with_the_settings_that_are_there(data):
     prepare(data, short_side=32, quality=90)
-    index = data / "records" / "index.csv"
-    index.write_text("id\n")
-    remedy = "Remove it. .*keras-attn prepare --short-side 32 --quality 90 --data"
-    for refuses in (lambda: read_index(data), lambda: prepare(data, short_side=32, quality=90)):
-        with pytest.raises(DataError, match=remedy):
-            refuses()
-    index.unlink()
-    assert prepare(data, short_side=32, quality=90).written == 6
-
-
-def test_two_processes_do_not_prepare_the_same_folder(data):
-    prepare(data)
-    with (
-        files.locked(data / "records"),
-        pytest.raises(UserError, match="another process prepares it"),
-    ):
+    with pytest.raises(DataError, match="different settings: short_side is 32, expected 256; qual"):
         prepare(data)
-    assert prepare(data).kept == 6
-
-
-def test_other_settings_are_refused_with_the_difference(data):
-    prepare(data, short_side=32)
-    with pytest.raises(UsageError, match="short_side is 32, expected 40.*remove that folder"):
-        prepare(data, short_side=40)
-    with pytest.raises(UsageError, match="quality is 95, expected 60"):
-        prepare(data, short_side=32, quality=60)
-    assert prepare(data, short_side=32).kept == 6
+    (data / "records" / "index.csv").unlink()
+    with pytest.raises(DataError, match="keras-attn prepare --short-side 32 --quality 90 --data"):
+        read_index(data)
     for wrong in ({"quality": 0}, {"quality": 96}, {"short_side": 0}):
-        with pytest.raises(UsageError, match="quality 1 to 95"):
+        with pytest.raises(UsageError, match="`quality` 1 to 95"):
             prepare(data, **wrong)
 
 
@@ -192,99 +134,42 @@ def test_records_of_no_video_are_reported(data, two_classes):
     scan(two_classes, data)
     (data / "records" / "notes.txt").write_text("mine")
     summary = prepare(data)
-    assert (summary.usable, summary.kept, summary.stale) == (5, 5, 2)
+    assert (summary.usable, summary.kept, summary.orphans) == (5, 5, 2)
     assert "2 files in" in summary.notes[0] and "notes.txt" in summary.notes[0]
     assert summary.problems == () and summary.notes[0] in summary.lines()
 
 
-def test_a_new_class_changes_labels_and_so_the_records(data, two_classes, sources):
+def test_a_new_class_changes_the_labels_and_no_record(data, two_classes, sources):
     prepare(data)
     (two_classes / "Climb").mkdir()
     (two_classes / "Climb" / "a.avi").write_bytes(sources["part.avi"])
     scan(two_classes, data)
-    assert prepare(data).written == 7
-    for one in read_index(data):
-        assert parse(one.path)[0]["clip/label/index"] == one.label
-
-
-def test_a_full_disk_is_told_and_leaves_whole_records_only(data, monkeypatch):
-    real = Path.write_bytes
-    written = []
-
-    def full_after_three(path, content):
-        if len(written) == 3 and path.suffix == ".record":
-            real(path, content[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, content)
-        written.extend([path] if path.suffix == ".record" else [])
-
-    monkeypatch.setattr(Path, "write_bytes", full_after_three)
-    with pytest.raises(UserError, match=r"\.record: .*No space left.*bytes .*are free"):
-        prepare(data)
-    monkeypatch.undo()
-    assert len(contents(data)) == 3
-    assert [path for path in (data / "records").iterdir() if path.name.startswith(".")] == []
     summary = prepare(data)
-    assert (summary.written, summary.kept) == (3, 3)
-    assert len(read_index(data)) == 6
+    assert (summary.written, summary.kept) == (1, 6)
+    found = read_index(data)
+    assert {one.label for one in found} == {0, 1, 2}
+    assert [one.entry["label"] for one in found] == [str(one.label) for one in found]
 
 
-def test_a_real_limit_on_file_size_leaves_nothing_half_written(data):
-    code = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "from keras_attn.data.records import prepare\n"
-        "from keras_attn.errors import UserError\n"
-        "try:\n    prepare(sys.argv[1])\nexcept UserError as error:\n    print(error)\n"
-    )
-    done = run(code, data)
-    assert "File too large" in done.stdout and "are free" in done.stdout
-    assert contents(data) == {}
-    left = sorted(path.name for path in (data / "records").iterdir())
-    assert left == ["index.csv", "provenance.json"]
+def test_several_labels_are_kept_but_not_read_as_one(data):
+    rows = tables.read_manifest(data)
+    both = dataclasses.replace(rows[0], labels="Jump|Run")
+    tables.write_manifest(data, [both, *rows[1:]])
     assert prepare(data).written == 6
+    assert RecordStore(data).entries()[rows[0].id]["label"] == "0|1"
+    with pytest.raises(DataError, match="1 videos have several labels, the first is"):
+        read_index(data)
 
 
-ROOT = Path(records.__file__).parents[2]
-
-
-def run(code, data):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", code, str(data)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def leave_half_written(path):
-    """Exactly what `files.staging` leaves when its process is killed inside it."""
-    code = (
-        "import os, signal, sys; from keras_attn.utils import files\n"
-        "with files.staging(sys.argv[1]) as beside:\n"
-        "    beside.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    assert run(code, path).returncode == -signal.SIGKILL
-
-
-def test_a_kill_midway_leaves_whole_records_and_the_next_run_finishes(data, tmp_path):
-    whole = tmp_path / "whole"
-    scan(tmp_path / "videos", whole)
-    prepare(whole)
-    code = (
-        "import sys; from keras_attn.data.records import prepare; prepare(sys.argv[1], workers=1)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen([sys.executable, "-c", code, str(data)], env=environment)
-    end = time.monotonic() + 60
-    while not list((data / "records").glob("[!.]*.record")) and time.monotonic() < end:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    left, expected = contents(data), contents(whole)
-    assert left and all(expected[name] == content for name, content in left.items())
-    leave_half_written(data / "records" / "cut.record")
-    assert [path for path in (data / "records").iterdir() if path.name.startswith(".")]
-    summary = prepare(data)
-    assert summary.written + summary.kept == 6 and summary.stale == 0
-    assert not [p for p in (data / "records").iterdir() if p.name.startswith(".")]
-    assert contents(data) == expected
-    assert len(read_index(data)) == 6
+def test_records_of_an_older_version_are_made_again(data):
+    folder = data / "records"
+    folder.mkdir()
+    (folder / "index.csv").write_text("id,file,frames,height,width,bytes,sha256,source,label\n")
+    with pytest.raises(DataError, match="mtime_ns are missing. Remove it. Make them with: "):
+        prepare(data)
+    (folder / "index.csv").unlink()
+    old = RecordStore(data).path(tables.read_manifest(data)[0].id)
+    old.write_bytes(tf.train.SequenceExample().SerializeToString() + bytes(99))
+    with pytest.raises(DataError, match=f"{old.name}: .*an older version wrote it.*run again"):
+        parse(old)
+    assert prepare(data).written == 6

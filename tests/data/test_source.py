@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small import SMALL
 
-from keras_attn.data import record_index
+from keras_attn.data import records
 from keras_attn.data.source import open_source, subset_labels
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError
@@ -100,7 +100,7 @@ def test_one_missing_record_is_named(data):
 
 @pytest.mark.parametrize("read", [None, ("train", "validation")])
 def test_a_wrong_bit_in_a_record_that_is_read_is_found(data, read):
-    damaged = [r for r in record_index.read_index(data) if part_of(data, r.id) == "test"][1]
+    damaged = [r for r in records.read_index(data) if part_of(data, r.id) == "test"][1]
     content = bytearray(Path(damaged.path).read_bytes())
     content[len(content) // 2] ^= 1
     Path(damaged.path).write_bytes(content)

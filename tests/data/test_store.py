@@ -1,106 +1,296 @@
-"""The store of derived files: whole or absent, checked, held alone, never of other settings."""
+"""Every store of derived files: whole or absent, checked, held alone, never of other settings."""
 
+import dataclasses
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 
+import derived
 import pytest
 
-from keras_attn.data.store import COLUMNS, DerivedStore
+import keras_attn
+from keras_attn.data import store as store_module
+from keras_attn.data.store import COLUMNS
 from keras_attn.datasets import tables
+from keras_attn.datasets.synthetic import write_dataset
 from keras_attn.errors import DataError, UserError
 from keras_attn.utils import files
 
-SETTINGS = {"side": 3, "sizes": (1, 2)}
-ROWS = [tables.Row(f"a/{n}.mp4", f"{n}.mp4", "a", frames=n, sha256=str(n) * 64) for n in (1, 2, 3)]
+KINDS = derived.KINDS
 
 
-class Letters(DerivedStore):
-    """As many letters as a video has frames."""
-
-    what, suffix, columns, own_files = "letters", ".txt", ("frames", "kind"), ("weights.h5",)
-
-    def expected(self, row):
-        return {"frames": row.frames}
-
-    def remedy(self):
-        return "Make them with: letters"
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A data folder of four videos of 7 frames of 32 pixels with the files of every kind."""
+    root = tmp_path_factory.mktemp("derived")
+    write_dataset(root / "videos", scenes=1, seed=3, side=32, frames=7)
+    keras_attn.scan(root / "videos", root / "data", workers=1)
+    for kind in KINDS.values():
+        assert kind.make(root / "data") == 4
+    return root / "data"
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Letters(tmp_path, tmp_path / "letters")
-    fill(store)
-    return store
+def data(original, tmp_path):
+    """A copy to write to, with the time stamps of the original."""
+    return shutil.copytree(original, tmp_path / "data")
 
 
-def fill(store, rows=ROWS, settings=SETTINGS):
-    """Write what is missing; the ids written."""
-    with store.writing(settings, rows):
-        missing = [row for row in rows if row.id not in store.index]
-        for row in missing:
-            store.add(row, store.write(row.id, [b"x"] * row.frames), kind="x")
-    return [row.id for row in missing]
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
 
 
-def test_an_entry_says_what_was_written(store):
-    entries = store.complete(ROWS)
-    assert [entry["id"] for entry in entries] == [row.id for row in ROWS]
-    assert entries[1].keys() == {*COLUMNS, "frames", "kind"}
-    path = store.folder / entries[1]["file"]
-    assert path == store.path(ROWS[1].id) and path.read_bytes() == b"xx"
-    assert entries[1] | {"id": 0, "file": 0} == {
-        "id": 0,
-        "file": 0,
-        "bytes": "2",
-        "sha256": files.sha256(path),
-        "mtime_ns": str(path.stat().st_mtime_ns),
-        "source": "2" * 64,
-        "frames": "2",
-        "kind": "x",
-    }
-    assert fill(store) == [] and store.provenance() == {"side": 3, "sizes": [1, 2]}
+def usable(data):
+    return tables.read_manifest(data)
 
 
-def test_a_copied_folder_is_read_once_and_remembered(store, tmp_path, monkeypatch):
-    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
-    shutil.copytree(store.folder, tmp_path / "copy", copy_function=shutil.copyfile)
-    copy, events = Letters(tmp_path, tmp_path / "copy"), []
-    copy.check_contents(copy.complete(ROWS), progress=lambda *event: events.append(event))
-    assert events == [(n, 3, f"checking {row.id}") for n, row in enumerate(ROWS, 1)]
-    monkeypatch.setattr("keras_attn.data.store.sha256", None)
-    copy.check_contents(copy.complete(ROWS))
-    with pytest.raises(TypeError):
-        copy.check_contents(copy.complete(ROWS), full=True)
-    assert fill(copy) == []
+def contents(store):
+    return {path.name: path.read_bytes() for path in store.folder.glob(f"[!.]*{store.suffix}")}
 
 
-def test_a_flipped_bit_is_found_and_made_again(store):
-    path = store.path(ROWS[1].id)
-    damaged = pytest.raises(DataError, match=rf"{path.name}.*a/2.mp4 is damaged.*letters \(what")
-    path.write_bytes(b"xy")
-    with damaged:
-        store.check_contents(store.complete(ROWS))
-    assert fill(store) == [ROWS[1].id] and path.read_bytes() == b"xx"
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_index_says_what_was_written(data, kind):
+    store, rows = kind.store(data), usable(data)
+    for row, entry in zip(rows, store.complete(rows), strict=True):
+        path = store.folder / entry["file"]
+        assert path == store.path(row.id) and entry.keys() == {*COLUMNS, *store.columns}
+        assert {key: entry[key] for key in COLUMNS} == {
+            "id": row.id,
+            "file": path.name,
+            "bytes": str(path.stat().st_size),
+            "sha256": files.sha256(path),
+            "mtime_ns": str(path.stat().st_mtime_ns),
+            "source": row.sha256,
+        }
+    assert store.provenance() and not list(store.folder.glob(".*"))
+
+
+def test_nothing_is_read_where_nothing_is_to_be_done(data, kind, monkeypatch):
+    monkeypatch.setattr(store_module, "sha256", None)
+    events = []
+    assert kind.make(data, progress=lambda *event: events.append(event)) == 0
+    assert events == []
+    store = kind.store(data)
+    store.check_contents(store.complete(usable(data)))
+
+
+def test_what_is_missing_or_damaged_is_named_and_made_again(data, kind):
+    store, rows = kind.store(data), usable(data)
+    before, index = contents(store), store.index_path.read_bytes()
+    cut, flipped, gone, whole = [store.path(row.id) for row in rows]
+    cut.write_bytes(before[cut.name][:-1])
+    gone.unlink()
+    flip(flipped)
+    message = rf"of 2 of 4 usable videos .*{rows[0].id}, {rows[2].id}\. Make them with: keras-attn "
+    with pytest.raises(DataError, match=message):
+        store.complete(rows)
+    entries = store.complete([rows[1], rows[3]])
+    with pytest.raises(DataError, match=rf"{flipped.name}: .*{rows[1].id} is damaged.*keras-attn "):
+        store.check_contents(entries)
+    stamp = whole.stat().st_mtime_ns
+    assert kind.make(data) == 3
+    assert contents(store) == before and whole.stat().st_mtime_ns == stamp
+    assert kind.make(data) == 0
+    for old, new in zip(
+        index.splitlines(), store.index_path.read_bytes().splitlines(), strict=True
+    ):
+        assert old.split(b",")[:4] == new.split(b",")[:4]
+
+
+def test_a_bit_that_the_disk_flipped_is_found_by_a_full_check(data, kind):
+    """Size and time stamp are as before: the quick check trusts them, and so does what makes."""
+    store, row = kind.store(data), usable(data)[1]
+    path, before = store.path(row.id), contents(store)
     stamp = path.stat().st_mtime_ns
-    path.write_bytes(b"xy")
-    os.utime(path, ns=(stamp, stamp))  # as if the disk had done it
-    store.check_contents(store.complete(ROWS))
-    assert fill(store) == []
-    with damaged:
-        store.check_contents(store.complete(ROWS), full=True)
-    assert fill(store) == [ROWS[1].id] and path.read_bytes() == b"xx"
+    flip(path)
+    os.utime(path, ns=(stamp, stamp))
+    store.check_contents(store.complete([row]))
+    events = []
+    with pytest.raises(DataError, match=f"{row.id} is damaged"):
+        store.check_contents(
+            store.complete(usable(data)), full=True, progress=lambda *event: events.append(event)
+        )
+    assert [event[:2] for event in events] == [(n, 4) for n in (1, 2, 3, 4)]
+    assert kind.make(data) == 1 and contents(store) == before
 
 
-def test_other_settings_and_another_process_are_refused(store):
-    with pytest.raises(DataError, match="created with different settings: side is 3, expected 4"):
-        fill(store, settings={**SETTINGS, "side": 4})
-    with files.locked(store.folder), pytest.raises(UserError, match="another process writes lett"):
-        fill(store)
-    assert fill(store) == []
+def test_a_copied_folder_is_read_once(data, kind, monkeypatch):
+    store, rows = kind.store(data), usable(data)
+    for row in rows:
+        os.utime(store.path(row.id))
+    events = []
+    store.check_contents(store.complete(rows), progress=lambda *event: events.append(event))
+    assert events == [(n, 4, f"checking {row.id}") for n, row in enumerate(rows, 1)]
+    monkeypatch.setattr(store_module, "sha256", None)
+    store.check_contents(store.complete(rows))
+    with pytest.raises(TypeError):
+        store.check_contents(store.complete(rows), full=True)
 
 
-def test_orphans_are_reported(store):
-    (store.folder / "weights.h5").write_bytes(b"")
-    assert store.orphans(ROWS) == [] and store.orphan_notes(ROWS) == ()
-    assert store.orphans(ROWS[:2]) == [store.path(ROWS[2].id).name]
-    assert store.orphan_notes(ROWS[:2])[0].startswith(f"1 files in {store.folder} belong to no")
+def test_a_reader_beside_a_writer_checks_and_leaves_all_to_it(data, kind):
+    store, rows = kind.store(data), usable(data)
+    os.utime(store.path(rows[0].id))
+    with files.staging(store.folder / f"other{store.suffix}") as temporary:
+        temporary.write_bytes(b"half")
+        with files.locked(store.folder):
+            index = store.index_path.read_bytes()
+            store.check_contents(store.complete(rows))
+            assert store.index_path.read_bytes() == index
+        store.check_contents(store.complete(rows))
+        assert store.index_path.read_bytes() != index and temporary.exists()
+
+
+@pytest.mark.parametrize("change", [{"sha256": "f" * 64}, {"frames": 8}])
+def test_files_of_a_changed_video_are_outdated(data, kind, change):
+    rows = usable(data)
+    rows[2] = dataclasses.replace(rows[2], **change)
+    store = kind.store(data)
+    if store.expected(rows[2]) or "sha256" in change:
+        with pytest.raises(DataError, match=f"of 1 of 4 usable videos .*{rows[2].id}"):
+            store.complete(rows)
+    assert len(store.complete(rows[:2])) == 2
+
+
+def test_other_settings_are_refused_with_the_difference(data, kind):
+    before = contents(kind.store(data))
+    with pytest.raises(
+        DataError, match=f"created with different settings: {kind.different}.*remov"
+    ):
+        kind.other(data)
+    assert kind.make(data) == 0 and contents(kind.store(data)) == before
+
+
+def test_settings_of_the_records_belong_to_what_is_made_of_them(data, kind):
+    made = files.read_json(data / "records" / "provenance.json") | {"quality": 80}
+    files.write_json(data / "records" / "provenance.json", made)
+    with pytest.raises(
+        DataError, match="different settings: .*'?quality'?.* 95.*expected .*80|is 80"
+    ):
+        kind.make(data)
+
+
+def test_two_processes_do_not_write_the_same_folder(data, kind):
+    store = kind.store(data)
+    half = store.folder / f".0123abcd-half{store.suffix}"
+    half.write_bytes(b"half")
+    with (
+        files.locked(store.folder),
+        pytest.raises(UserError, match="another process writes .*wait"),
+    ):
+        kind.make(data)
+    assert half.exists()  # what the other may be writing
+    assert kind.make(data) == 0 and not half.exists()
+
+
+def test_files_of_no_video_are_reported(data, kind):
+    store, rows = kind.store(data), usable(data)
+    assert store.orphans(rows) == [] and store.orphan_notes(rows) == ()
+    (store.folder / "notes.txt").write_text("mine")
+    assert store.orphans(rows[1:]) == sorted(["notes.txt", store.path(rows[0].id).name])
+    (note,) = store.orphan_notes(rows[1:])
+    assert note.startswith(f"2 files in {store.folder} belong to no usable video")
+    assert "notes.txt" in note
+
+
+def test_a_missing_or_damaged_index_is_named_with_the_command(data, kind):
+    store, rows = kind.store(data), usable(data)
+    store.index_path.write_text("id,file\n")
+    for refuses in (lambda: store.complete(rows), lambda: kind.make(data)):
+        with pytest.raises(
+            DataError, match=r"index\.csv: the columns .* Remove it\. Make them with"
+        ):
+            refuses()
+    store.index_path.unlink()
+    with pytest.raises(DataError, match=r"index\.csv: no such file\. Make them with: keras-attn"):
+        store.complete(rows)
+    before = contents(store)
+    assert kind.make(data) == 4 and contents(store) == before
+    store.provenance_path.unlink()
+    with pytest.raises(DataError, match=r"provenance\.json: no such file\. Make them with: "):
+        store.provenance()
+
+
+def test_an_index_cannot_point_out_of_the_folder(data, kind):
+    store, rows = kind.store(data), usable(data)
+    outside = data / "outside"
+    outside.write_bytes(store.path(rows[0].id).read_bytes())
+    index = store.index_path.read_text()
+    store.index_path.write_text(index.replace(store.path(rows[0].id).name, "../outside"))
+    with pytest.raises(DataError, match=f"of 1 of 4 usable videos .*{rows[0].id}"):
+        store.complete(rows)
+
+
+@pytest.fixture(scope="module")
+def faults(original, tmp_path_factory):
+    """From a fault to a data folder for each kind in which it happened, and what was said."""
+    found = {}
+    for fault in ("kill", "full"):
+        root = tmp_path_factory.mktemp(fault)
+        for name, kind in KINDS.items():
+            copy = shutil.copytree(original, root / f"data-{name}")
+            shutil.rmtree(kind.store(copy).folder)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, derived.__file__, fault, root / "data", *KINDS]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        found[fault] = (root, done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_killed_process_leaves_whole_files_and_the_next_one_finishes(faults, original, name):
+    root, said = faults["kill"]
+    assert f"{name} {int(signal.SIGKILL)}\n" in said
+    data, kind = root / f"data-{name}", KINDS[name]
+    store, expected = kind.store(data), contents(kind.store(original))
+    left = contents(store)
+    assert len(left) == 2 and left.items() <= expected.items()
+    assert list(store.folder.glob(".*")) and not store.index_path.exists()
+    assert kind.make(data) == 4 and contents(store) == expected
+    assert store.orphans(usable(data)) == [] and not list(store.folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_full_disk_is_told_and_leaves_whole_files_only(faults, original, name):
+    root, said = faults["full"]
+    data, kind = root / f"data-{name}", KINDS[name]
+    store, expected = kind.store(data), contents(kind.store(original))
+    assert f"{name} 0\n" in said
+    assert re.search(rf"{store.folder}/.*{store.suffix}: .*File too large.* bytes .*are free", said)
+    left = contents(store)
+    assert len(left) == 2 and left.items() <= expected.items() and not list(store.folder.glob(".*"))
+    assert kind.make(data) == 4 and contents(store) == expected
+
+
+def test_what_is_complete_stays_when_the_work_is_stopped(data, kind):
+    store, expected = kind.store(data), contents(kind.store(data))
+    shutil.rmtree(store.folder)
+
+    def stop(done, total, text):
+        if done == 2 and not text.startswith("checking"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kind.make(data, progress=stop)
+    left = len(store.entries())
+    assert 2 <= left and not list(store.folder.glob(".*"))
+    assert kind.make(data) == 4 - left and contents(store) == expected
+
+
+def test_a_read_only_folder_is_checked_without_remembering(data, kind, monkeypatch):
+    store, rows = kind.store(data), usable(data)
+    os.utime(store.path(rows[0].id))
+
+    def refuse(*_):
+        raise UserError("read-only")
+
+    monkeypatch.setattr(tables, "write_table", refuse)
+    store.check_contents(store.complete(rows))

@@ -56,11 +56,11 @@ def rgb_run(tiny_flow):
 
 
 def planes_of(video):
-    return batches.decoded_planes(batches.encoded_planes(tf.io.read_file(video.flow))).numpy()
+    return batches.decoded_planes(batches.encoded_planes(video.flow)).numpy()
 
 
 def frames_of(video):
-    return batches.decoded_frames(batches.encoded_frames(tf.io.read_file(video.path))).numpy()
+    return batches.decoded_frames(batches.encoded_frames(video.path)).numpy()
 
 
 # === Reading ===
@@ -75,7 +75,7 @@ def test_a_clip_holds_planes_from_each_position_on(tiny_flow, name):
     clips, _ = next(iter(batches.batches(index, read, 2)))
     assert clips["video"].shape == (2, 4, 16, 16, 9 if name == "rgb_and_flow" else 6)
     for video, clip in zip(videos, clips["video"].numpy(), strict=True):
-        assert video.frames == 11
+        assert video.length == 11
         planes = tf.image.resize(planes_of(video), (16, 16), antialias=True).numpy()
         frames = tf.image.resize(frames_of(video), (16, 16), antialias=True).numpy()
         for i in range(4):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_attn.data.record_format import PLANES, record_bytes
 from keras_attn.flow.codec import write_flo
 
 
@@ -52,12 +53,7 @@ def write_planes(folder, video, x, y):
     """A record of flow for `video`; `x` and `y (n - 1, h, w)` are bytes."""
     path = folder / f"{video.id.replace('/', '_')}.record"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lists = {}
-    for key, planes in (("flow/x", x), ("flow/y", y)):
-        jpegs = [tf.io.encode_jpeg(plane[..., None], quality=95).numpy() for plane in planes]
-        lists[key] = tf.train.FeatureList(
-            feature=[tf.train.Feature(bytes_list=tf.train.BytesList(value=[j])) for j in jpegs]
-        )
-    record = tf.train.SequenceExample(feature_lists=tf.train.FeatureLists(feature_list=lists))
-    path.write_bytes(record.SerializeToString())
+    planes = np.stack([x, y], axis=1).reshape(-1, *x.shape[1:])  # x, y of the first, of the second
+    jpegs = [tf.io.encode_jpeg(plane[..., None], quality=95).numpy() for plane in planes]
+    path.write_bytes(b"".join(record_bytes(jpegs, PLANES, {})))
     return FlowRecord(video.id, str(path))

@@ -13,7 +13,7 @@ from flow_files import write_planes, write_truth
 
 import keras_attn
 from keras_attn.backbones import flownet_s
-from keras_attn.data import flow_pairs, flow_records, record_index
+from keras_attn.data import flow_pairs, flow_records, records
 from keras_attn.data.source import open_source
 from keras_attn.data.video import Video
 from keras_attn.datasets import tables
@@ -57,16 +57,16 @@ def truth(tmp_path_factory):
 @pytest.fixture(scope="module")
 def source(tiny_data, tmp_path_factory):
     """Videos as a source has them, with flow beside them that a test made up: byte 160."""
-    index = record_index.read_index(tiny_data)
+    index = records.read_index(tiny_data)
     still = np.full((11, 32, 32), 160, "uint8")
     folder = tmp_path_factory.mktemp("flow")
-    records = [write_planes(folder, record, still, still) for record in index]
+    planes = [write_planes(folder, record, still, still) for record in index]
     checked = []
 
     def check(data, name, some):
         checked.append((name, len(some)))
 
-    fake = SimpleNamespace(read_flow_index=lambda data, name: records, check_flow_contents=check)
+    fake = SimpleNamespace(read_flow_index=lambda data, name: planes, check_flow_contents=check)
     videos = [Video(r.id, r.path, r.frames, r.label) for r in index]
     subsets = {"train": videos[:5], "validation": videos[5:7]}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,7 @@
 """The verb trajectories: extracted once, learnt on the training subset alone, scored for fusion."""
 
 import dataclasses
+import io
 import json
 import pathlib
 import shutil
@@ -14,13 +15,15 @@ import threadpoolctl
 import keras_attn
 from keras_attn.cli.parser import main
 from keras_attn.data import records
+from keras_attn.data.records import RecordStore
 from keras_attn.data.source import subset_labels
+from keras_attn.datasets import tables
 from keras_attn.datasets.synthetic import MOTIONS, write_dataset
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.metrics.scores import read_scores
 from keras_attn.trajectories import FisherEncoder, classification
 from keras_attn.trajectories.store import TrajectoryStore, descriptors_of
-from keras_attn.utils.files import locked, read_json
+from keras_attn.utils.files import read_json
 
 COMPONENTS = 2
 
@@ -61,16 +64,22 @@ def score(data, out, **options):
 
 def store_of(data):
     store = TrajectoryStore(data, 48, 40)
-    store.fill([])
+    store.extract(usable(data), [])
     return store
+
+
+def usable(data):
+    return [row for row in tables.read_manifest(data) if row.usable]
 
 
 def without_trajectories(data, subset):
     """Make the store of `data` say that the first video of a subset has none; its id."""
     store, key = store_of(data), next(iter(subset_labels(data)[subset]))
-    np.save(store.path(key), np.zeros((0, 426), "float16"))
-    store.rows[key] |= {"found": "0", "stored": "0"}
-    store._write_index()
+    content = io.BytesIO()
+    np.save(content, np.zeros((0, 426), "float16"))
+    with store.writing(store.provenance(), usable(data)):
+        row = next(row for row in usable(data) if row.id == key)
+        store.add(row, store.write(key, [content.getvalue()]), found=0, stored=0)
     return key
 
 
@@ -112,26 +121,6 @@ def test_what_was_extracted_is_kept_and_gives_the_same_scores(data, first, tmp_p
     np.testing.assert_array_equal(read_scores(again.path).logits, read_scores(first.path).logits)
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def other_type(path):
-    np.save(path, np.load(path).astype("float32"))
-
-
-@pytest.mark.parametrize("damage", [cut, other_type, lambda path: path.unlink()])
-def test_what_is_missing_or_damaged_is_made_again(data, tmp_path, damage):
-    folder = data / "trajectories" / "short-48"
-    paths = sorted(folder.glob("*.npy"))
-    before = {path.name: path.read_bytes() for path in paths}
-    damage(paths[3])
-    (folder / ".0123abcd-left.npy").write_bytes(b"half")
-    summary = score(data, tmp_path / "scores.npz")
-    assert (summary.written, summary.kept) == (1, 23)
-    assert {path.name: path.read_bytes() for path in folder.glob("*.npy")} == before
-
-
 def test_a_run_that_fails_midway_keeps_what_is_complete(data, tmp_path, monkeypatch):
     """The first record fails while a second worker is at the fourth, and the others are told."""
     shutil.rmtree(data / "trajectories")
@@ -156,21 +145,24 @@ def test_a_run_that_fails_midway_keeps_what_is_complete(data, tmp_path, monkeypa
     with pytest.raises(UserError, match="no room"):
         score(data, tmp_path / "scores.npz", workers=2, progress=progress)
     assert not (tmp_path / "scores.npz").exists()
-    assert ids[0] not in store_of(data).rows and set(ids[1:4]) <= store_of(data).rows.keys()
+    assert ids[0] not in store_of(data).index and set(ids[1:4]) <= store_of(data).index.keys()
 
 
-def test_a_changed_record_is_extracted_again(data):
-    store = store_of(data)
-    record = records.read_index(data)[0]
-    assert store.fill([record]) == []
-    store.rows[record.id]["record"] = "0" * 64
-    store._write_index()
-    assert store.fill([record]) == [record.id]
+def test_a_changed_video_is_extracted_again(data):
+    """As after `scan` and `prepare`, whose records then have another source too."""
+    rows = usable(data)
+    rows[0] = dataclasses.replace(rows[0], sha256="f" * 64)
+    records_of = RecordStore(data)
+    with records_of.writing(records_of.provenance(), rows):
+        written = records_of.write(rows[0].id, [records_of.path(rows[0].id).read_bytes()])
+        records_of.add(rows[0], written, height=48, width=48, label=0)
+    store = TrajectoryStore(data, 48, 40)
+    assert store.extract(rows, {row.id for row in rows}) == [rows[0].id]
 
 
 def test_descriptors_are_those_of_the_frames_and_chosen_reproducibly(data):
     store = store_of(data)
-    record = max(records.read_index(data), key=lambda record: int(store.rows[record.id]["found"]))
+    record = max(records.read_index(data), key=lambda record: int(store.index[record.id]["found"]))
     found = descriptors_of(record, 48).astype("float16")
     stored = store.read(record.id)
     assert len(found) > 40 and stored.shape == (40, 426) and stored.dtype == np.float16
@@ -182,7 +174,7 @@ def test_descriptors_are_those_of_the_frames_and_chosen_reproducibly(data):
 
 def test_the_sample_is_drawn_from_all_videos(data):
     store = store_of(data)
-    ids = list(store.rows)[:5]
+    ids = list(store.index)[:5]
     everything = np.concatenate([store.read(key) for key in ids]).astype("float32")
     np.testing.assert_array_equal(store.sample(ids, 10**6), everything)
     some = store.sample(ids, 60)
@@ -241,9 +233,7 @@ def test_videos_without_trajectories_are_told_and_too_few_are_refused(tiny_data,
     assert summary.notes == (f"1 videos have no trajectories, the first is {key}",)
 
 
-def test_another_way_of_making_is_refused_with_both_values(data, tmp_path):
-    with pytest.raises(DataError, match="made in another way: limit is 40, expected 41. Remove"):
-        score(data, tmp_path / "scores.npz", limit=41)
+def test_another_tracker_is_refused_with_both_values(data, tmp_path):
     path = data / "trajectories" / "short-48" / "provenance.json"
     made = read_json(path)
     assert made["settings"]["length"] == 15 and made["records"]["quality"] == 95
@@ -253,28 +243,32 @@ def test_another_way_of_making_is_refused_with_both_values(data, tmp_path):
         score(data, tmp_path / "scores.npz")
 
 
-def test_a_damaged_record_and_another_process_are_named(data, tmp_path):
+def test_files_of_no_video_are_told(data, tmp_path):
+    (data / "trajectories" / "short-48" / "mine.npy").write_bytes(b"")
+    (note,) = score(data, tmp_path / "scores.npz").notes
+    assert note.startswith("1 files in ") and note.endswith("mine.npy")
+
+
+def test_a_damaged_record_is_named(data, tmp_path):
     record = records.read_index(data)[0]
     shutil.rmtree(data / "trajectories")
     path = pathlib.Path(record.path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"the record of {record.id} is damaged.*prepare"):
-        score(data, tmp_path / "scores.npz")
-    with locked(data / "trajectories" / "short-48"), pytest.raises(UserError, match="another proc"):
+    with pytest.raises(DataError, match=f"{record.id} is damaged.*prepare"):
         score(data, tmp_path / "scores.npz")
 
 
 def test_mistakes(data, tmp_path):
     for error, message, options in (
-        (UsageError, "subset must be one of train, .* got 'all'", {"subset": "all"}),
+        (UsageError, "`subset` must be one of train, .* got 'all'", {"subset": "all"}),
         (DataError, r"no videos in the subset 'validation'; there are", {"subset": "validation"}),
-        (UsageError, "components must be at least 1, got 0", {"components": 0}),
-        (UsageError, "sample must be at least 54 for 2 components, got 53", {"sample": 53}),
-        (UsageError, "workers must be at least 1, got 0", {"workers": 0}),
-        (UsageError, "workers must be at least 1, got -1", {"workers": -1}),
-        (UsageError, "short_side must be at least 32 pixels .* got 31", {"short_side": 31}),
+        (UsageError, "`components` must be at least 1, got 0", {"components": 0}),
+        (UsageError, "`sample` must be at least 54 for 2 components, got 53", {"sample": 53}),
+        (UsageError, "`workers` must be at least 1, got 0", {"workers": 0}),
+        (UsageError, "`workers` must be at least 1, got -1", {"workers": -1}),
+        (UsageError, "`short_side` must be at least 32 pixels .* got 31", {"short_side": 31}),
         (UsageError, "drop --fold", {"fold": 1}),
     ):
         with pytest.raises(error, match=message):
