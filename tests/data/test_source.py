@@ -29,7 +29,7 @@ def test_parts_hold_the_split_with_labels_and_files(tiny_features, recipe):
     for subset, videos in source.subsets.items():
         assert {v.id for v in videos} == {key for key, name in split.items() if name == subset}
         for video in videos:
-            assert video.id.startswith(f"{source.classes[video.label]}/") and video.frames == 12
+            assert video.id.startswith(f"{source.classes[video.label]}/") and video.length == 12
             assert video.path.endswith(".npy" if recipe is SMALL else ".record")
     assert {subset: len(videos) for subset, videos in source.subsets.items()} == {
         "train": 12,

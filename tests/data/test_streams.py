@@ -118,7 +118,7 @@ def test_one_box_is_cut_out_of_frames_and_planes():
 
 
 def test_flow_that_is_not_there_is_named(tiny_flow, tiny_data):
-    with pytest.raises(DataError, match="keras-attn flow"):
+    with pytest.raises(DataError, match="keras-attn extract-flow"):
         open_source(tiny_data, small())
     with pytest.raises(DataError, match="dis"):
         open_source(tiny_flow, small(flow_method="dis"))
