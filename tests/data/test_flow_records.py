@@ -146,17 +146,17 @@ def test_damaged_records_are_told_and_the_others_are_done(data, capsys):
     paths[1].write_bytes(content)
     paths[2].unlink()
     options = ["--method", "dis", "--width", "56", "--height", "40", "--workers", "1"]
-    assert main(["flow", str(data), *options, "--json"]) == 3
+    assert main(["flow", "--data", str(data), *options, "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert (found["videos"], found["written"], found["kept"], found["failed"]) == (4, 2, 0, 2)
     first, second = found["problems"]
     remedy = f"keras-attn prepare .*--data {data}"
     assert re.match(rf"{rows[1].id}: its record {paths[1].name} is damaged\. .*{remedy}", first)
     assert re.match(rf"{rows[2].id}: its record is missing, .*{remedy}", second)
-    assert main(["flow", str(data), *options]) == 3
+    assert main(["flow", "--data", str(data), *options]) == 3
     assert f"flow of 0 written, 2 kept, 2 failed\n{12} planes" in capsys.readouterr().out
     keras_attn.prepare(data, workers=1)
-    assert main(["flow", str(data), *options, "--quiet"]) == 0
+    assert main(["flow", "--data", str(data), *options, "--quiet"]) == 0
 
 
 def test_a_single_frame_has_no_flow_and_new_labels_change_none(original, tmp_path):

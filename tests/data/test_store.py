@@ -206,7 +206,7 @@ def test_a_missing_or_damaged_index_is_named_with_the_command(data, kind):
     store.index_path.write_text("id,file\n")
     for refuses in (lambda: store.complete(rows), lambda: kind.make(data)):
         with pytest.raises(
-            DataError, match=r"index\.csv: the columns .* Remove it\. Make them with"
+            DataError, match=r"index\.csv: has no column .* Remove it\. Make them with"
         ):
             refuses()
     store.index_path.unlink()
