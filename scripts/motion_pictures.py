@@ -19,7 +19,7 @@ from keras_attn.flow import METHODS, estimate
 from keras_attn.flow.warped import warped_flow
 from keras_attn.trajectories import extract
 from keras_attn.utils.files import write_atomic
-from keras_attn.visualization import flow_colours
+from keras_attn.visualization import flow_colors
 from keras_attn.visualization.trajectory_tracks import draw
 
 TITLE = 24  # pixels above each picture
@@ -41,8 +41,8 @@ def main():
     longest = max(1.0, float(np.quantile(np.linalg.norm(flow, axis=-1), 0.99)))
     panels = {
         f"frame {number}": frames[number],
-        f"flow, strongest at {longest:.1f} px": flow_colours.draw(flow, longest),
-        "warped flow, the same scale": flow_colours.draw(warped, longest),
+        f"flow, strongest at {longest:.1f} px": flow_colors.draw(flow, longest),
+        "warped flow, the same scale": flow_colors.draw(warped, longest),
         "trajectories": draw(frames, extract(frames), number),
     }
     write_atomic(options.out, cv2.imencode(".png", sheet(panels)[..., ::-1])[1].tobytes())

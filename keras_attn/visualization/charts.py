@@ -1,4 +1,4 @@
-"""Small charts as inline SVG, coloured by the style sheet of the page that holds them.
+"""Small charts as inline SVG, colored by the style sheet of the page that holds them.
 
 Here is the arithmetic of places and labels; `templates/chart.svg.j2` draws them.
 """

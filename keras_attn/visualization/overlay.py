@@ -1,6 +1,6 @@
 """Attention drawn over frames: heat maps, picture strips and videos with the decision over time.
 
-Every colour means the same weight in every frame and every video: a weight is drawn as so many
+Every color means the same weight in every frame and every video: a weight is drawn as so many
 times the uniform weight `1 / (h * w)`, on a scale that never changes. Stretching each frame to
 its own minimum and maximum, as papers do, makes a map that looks nowhere in particular seem sharp.
 Pictures are RGB, uint8, `(H, W, 3)`.
@@ -26,20 +26,20 @@ _PURPOSE = "drawing attention over frames"
 
 
 def heat(where: np.ndarray, size: tuple[int, int], scale: float = SCALE) -> np.ndarray:
-    """Colour one map of weights.
+    """Color one map of weights.
 
     Shapes: `(h, w)` weights summing to one, size `(H, W)` -> `(H, W, 3)`. Cells are spread
-    bilinearly, their centres in place: `(i, j)` has its centre at `((i + .5) / h, (j + .5) / w)`.
+    bilinearly, their centers in place: `(i, j)` has its center at `((i + .5) / h, (j + .5) / w)`.
     """
-    return _colours()[_level(where, size, scale)]
+    return _colors()[_level(where, size, scale)]
 
 
 def overlay(frame: np.ndarray, where: np.ndarray, scale: float = SCALE) -> np.ndarray:
     """Lay the map `where` (h, w) over the frame; where nothing is attended the frame darkens."""
     level = _level(where, frame.shape[:2], scale)
-    grey = frame.mean(-1, keepdims=True)  # muted, so that the colours seen are those of the map
+    gray = frame.mean(-1, keepdims=True)  # muted, so that the colors seen are those of the map
     strength = (0.25 + 0.4 * level / 255)[..., None]
-    mixed = (1 - strength) * (0.3 * frame + 0.6 * grey) + strength * _colours()[level]
+    mixed = (1 - strength) * (0.3 * frame + 0.6 * gray) + strength * _colors()[level]
     return np.round(mixed).astype("uint8")
 
 
@@ -58,13 +58,13 @@ def strip(
     _check_lengths(len(frames), where=where)
     cv2 = require("cv2", _PURPOSE)
     width = max(1, round(height * frames.shape[2] / frames.shape[1]))
-    gap, grey = 4, 128  # to be seen on light pages and on dark ones
+    gap, gray = 4, 128  # to be seen on light pages and on dark ones
     columns = []
     for number in key_frames(len(frames), count):
         frame = cv2.resize(frames[number], (width, height), interpolation=cv2.INTER_AREA)
         column = np.concatenate([frame, overlay(frame, where[number], scale)])
-        columns += [np.insert(column, [height] * gap, grey, axis=0)]
-        columns += [np.full((2 * height + gap, gap, 3), grey, "uint8")]
+        columns += [np.insert(column, [height] * gap, gray, axis=0)]
+        columns += [np.full((2 * height + gap, gap, 3), gray, "uint8")]
     return np.concatenate(columns[:-1], axis=1)
 
 
@@ -133,7 +133,7 @@ def _check_lengths(frames, **arrays):
 
 
 def _level(where, size, scale):
-    """How many times the uniform weight, as a row number of the colour table, `(H, W)` uint8."""
+    """How many times the uniform weight, as a row number of the color table, `(H, W)` uint8."""
     where = np.asarray(where, "float32")
     if where.ndim != 2 or not np.isfinite(where).all() or where.min() < 0:
         raise ValueError(f"where must be (h, w) weights, finite and not negative: {where.shape}")
@@ -144,7 +144,7 @@ def _level(where, size, scale):
     return np.round(np.clip(times_uniform / scale, 0, 1) * 255).astype("uint8")
 
 
-def _colours():
+def _colors():
     cv2 = require("cv2", _PURPOSE)
     levels = np.arange(256, dtype="uint8")[:, None]
     return cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO).reshape(256, 3)[:, ::-1]
@@ -167,7 +167,7 @@ def _canvas(size, panel_height, title, scale):
     left = right - 230
     timeline.text(canvas, "Video", (_MARGIN, base), 0.45, timeline.DIM)
     timeline.text(canvas, "Attention", (_MARGIN + _WIDTH // 2 - 10, base), 0.45, timeline.DIM)
-    bar = _colours()[np.linspace(0, 255, 120).astype(int)]
+    bar = _colors()[np.linspace(0, 255, 120).astype(int)]
     canvas[base - 10 : base, left : left + 120] = bar
     timeline.text(canvas, "0x", (left - 26, base), 0.42, timeline.DIM)
     uniform = left + round(119 / scale)
@@ -196,7 +196,10 @@ def _encode(path, pictures, shape, fps):
     import av
 
     try:
-        with files.staging(path) as beside, av.open(str(beside), "w", format="mp4") as container:
+        with (
+            files.staging(path) as temporary,
+            av.open(str(temporary), "w", format="mp4") as container,
+        ):
             rate = Fraction(fps).limit_denominator(1001)
             stream = container.add_stream("libx264", rate=rate)
             stream.height, stream.width = shape[:2]

@@ -10,7 +10,7 @@ GROUND = (17, 20, 27)
 BRIGHT = (236, 239, 244)
 DIM = (150, 158, 172)
 _RULE = (45, 51, 63)
-_LINES = ((86, 180, 233), (240, 166, 60), (86, 205, 150))  # told apart by the colour-blind too
+_LINES = ((86, 180, 233), (240, 166, 60), (86, 205, 150))  # told apart by the color-blind too
 _CORNERS = (24, 4, 3)  # and by the mark at the cursor: a disc, a diamond, a triangle
 _LEFT, _RIGHT, _TOP = 64, 270, 42
 _CURVES = 130  # pixels of height
@@ -19,7 +19,7 @@ _GAP = 34
 _SHIFT = 4  # fractional bits of the coordinates, for smooth lines
 
 
-def text(canvas, words: str, corner, size: float, colour, room: int | None = None, right=False):
+def text(canvas, words: str, corner, size: float, color, room: int | None = None, right=False):
     """Write `words` with the baseline at `corner` (x, y), shortened to `room` pixels."""
     cv2 = require("cv2", "writing text into pictures")
     font = cv2.FONT_HERSHEY_SIMPLEX
@@ -33,7 +33,7 @@ def text(canvas, words: str, corner, size: float, colour, room: int | None = Non
             words = words[:-1]
         words += ".."
     x = corner[0] - width(words) if right else corner[0]
-    cv2.putText(canvas, words, (x, corner[1]), font, size, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, words, (x, corner[1]), font, size, color, 1, cv2.LINE_AA)
 
 
 def drawable(words: str) -> str:

@@ -1,4 +1,4 @@
-"""scan: one row a file, and sums that add up."""
+"""scan: one row per file, and sums that add up."""
 
 import shutil
 
@@ -32,28 +32,26 @@ def test_a_scan_writes_what_it_found(two_classes, tmp_path):
     assert summary.as_dict()["usable"] == 6
 
 
-def test_equal_contents_are_reported(two_classes, tmp_path):
-    source = two_classes / "Run" / "v_Run_g01_c00.mp4"
-    shutil.copy(source, two_classes / "Run" / "v_Run_g09_c09.mp4")
-    shutil.copy(source, two_classes / "Jump" / "copy.mp4")
+def test_equal_contents_are_a_problem_or_with_one_label_a_note(two_classes, tmp_path):
+    run, jump = two_classes / "Run", two_classes / "Jump"
+    for copy in (run / "v_Run_g09_c09.mp4", jump / "copy.mp4"):
+        shutil.copy(run / "v_Run_g01_c00.mp4", copy)
+    shutil.copy(run / "v_Run_g01_c01.mp4", run / "twin.mp4")
     summary = scan(two_classes, tmp_path / "data")
-    ids = ("Jump/copy.mp4", "Run/v_Run_g01_c00.mp4", "Run/v_Run_g09_c09.mp4")
-    assert summary.duplicates == (ids,)
-    assert any("same content (with different labels)" in line for line in summary.problems)
-    assert summary.notes == ()
+    conflicting = ("Jump/copy.mp4", "Run/v_Run_g01_c00.mp4", "Run/v_Run_g09_c09.mp4")
+    harmless = ("Run/twin.mp4", "Run/v_Run_g01_c01.mp4")
+    assert summary.duplicates == (conflicting, harmless)
+    (problem,), (note,) = summary.problems, summary.notes
+    listed = ", ".join(conflicting)
+    assert problem == f"3 files have the same content (with different labels): {listed}"
+    assert note.startswith("2 files have the same content (they stay in one subset")
+    assert {problem, note} <= {*summary.lines()} and summary.as_dict()["notes"] == summary.notes
 
 
-def test_equal_contents_of_one_label_are_a_note(two_classes, tmp_path):
-    shutil.copy(two_classes / "Run/v_Run_g01_c00.mp4", two_classes / "Run/copy.mp4")
-    summary = scan(two_classes, tmp_path / "data")
-    assert summary.problems == () and len(summary.duplicates) == 1
-    assert summary.notes[0].startswith("2 files have the same content (they stay in one subset")
-    assert summary.notes[0] in summary.lines() and summary.as_dict()["notes"] == summary.notes
-
-
-def test_one_class_only_is_a_problem_that_is_told(two_classes, tmp_path):
-    shutil.rmtree(two_classes / "Jump")
-    assert any("one class only" in line for line in scan(two_classes, tmp_path / "data").problems)
+def test_one_class_only_is_a_problem(tmp_path):
+    rows = [Row("Run/x", "/Run/x", "Run", usable=True)]
+    (problem,) = summarize(rows, ["Run"], tmp_path, tmp_path).problems
+    assert "one class only, 'Run'" in problem
 
 
 def test_a_class_file_may_name_a_class_without_videos(two_classes, tmp_path):

@@ -1,4 +1,4 @@
-"""Overlays put each weight where it belongs, in a colour that means the same everywhere."""
+"""Overlays put each weight where it belongs, in a color that means the same everywhere."""
 
 import base64
 
@@ -46,7 +46,7 @@ def test_a_hot_cell_appears_in_its_place(cell, size):
     bright = brightness(overlay.heat(one_hot_cell(*cell), size, scale=15))
     y, x = np.nonzero(bright == bright.max())
     middle = ((y.mean() + 0.5) / size[0] * ROWS - 0.5, (x.mean() + 0.5) / size[1] * COLUMNS - 0.5)
-    # A cell at the border stays hot up to the border, half a cell beyond its centre.
+    # A cell at the border stays hot up to the border, half a cell beyond its center.
     assert middle == pytest.approx(cell, abs=0.3)
 
 
@@ -63,20 +63,20 @@ def test_bilinear_weights_equal_a_loop(rng):
                     near = max(0, 1 - abs(y - row)) * max(0, 1 - abs(x - column))
                     level[i, j] += near * where[row, column]
     level = np.clip(level * ROWS * COLUMNS / scale, 0, 1) * 255
-    colours = cv2.applyColorMap(np.arange(256, dtype="uint8")[None], cv2.COLORMAP_INFERNO)
-    colours = colours.reshape(256, 3)[:, ::-1].astype(int)
+    colors = cv2.applyColorMap(np.arange(256, dtype="uint8")[None], cv2.COLORMAP_INFERNO)
+    colors = colors.reshape(256, 3)[:, ::-1].astype(int)
     shown = overlay.heat(where, size, scale).astype(int)
-    nearest = np.abs(shown[..., None, :] - colours).sum(-1).argmin(-1)
+    nearest = np.abs(shown[..., None, :] - colors).sum(-1).argmin(-1)
     assert np.abs(nearest - level).max() <= 1
 
 
-def test_a_uniform_map_has_one_dull_colour_and_peaks_share_the_scale():
+def test_a_uniform_map_has_one_dull_color_and_peaks_share_the_scale():
     uniform = overlay.heat(np.full((ROWS, COLUMNS), 1 / 15), (30, 50))
     assert len(np.unique(uniform.reshape(-1, 3), axis=0)) == 1
     quarter = 255 * 1 / overlay.SCALE
     assert brightness(uniform).max() < brightness(overlay.heat(one_hot_cell(0, 0), (30, 50))).max()
-    assert uniform[0, 0].tolist() == overlay._colours()[round(quarter)].tolist()
-    # The same weight has the same colour, whatever the peak elsewhere in its frame.
+    assert uniform[0, 0].tolist() == overlay._colors()[round(quarter)].tolist()
+    # The same weight has the same color, whatever the peak elsewhere in its frame.
     low, high = np.full((ROWS, COLUMNS), 0.05), np.full((ROWS, COLUMNS), 0.05)
     low[0, 0], low[2, 4] = 0.15, 0.25
     high[0, 0], high[2, 4], high[2, 0], high[2, 2] = 0.15, 0.34, 0.01, 0.0
@@ -86,7 +86,7 @@ def test_a_uniform_map_has_one_dull_colour_and_peaks_share_the_scale():
     assert brightness(first)[-1, -1] < brightness(second)[-1, -1]
     # Half the scale's end: twice as bright a place on it.
     halved = overlay.heat(np.full((ROWS, COLUMNS), 1 / 15), (30, 50), scale=2.0)
-    assert halved[0, 0].tolist() == overlay._colours()[128].tolist()
+    assert halved[0, 0].tolist() == overlay._colors()[128].tolist()
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_the_cursor_and_the_curve_stand_at_the_present(rng):
         assert column[: 960 - timeline._RIGHT + 10].argmax() == x
     y = timeline._TOP + timeline._CURVES * (1 - 1 / 6)  # the second frame of the rising class
     x = round(float(panel.x[1]))
-    colour = timeline._LINES[panel.names.index("up")]
-    assert np.abs(panel.draw(6)[round(y), x].astype(int) - colour).max() < 60
+    color = timeline._LINES[panel.names.index("up")]
+    assert np.abs(panel.draw(6)[round(y), x].astype(int) - color).max() < 60
 
 
 def test_names_are_drawable_and_what_was_lost_is_visible():

@@ -16,7 +16,7 @@ def trajectories():
     return Trajectories(positions.astype("float32"), np.ones(3, "float32"), first, {})
 
 
-def coloured(picture, channel):
+def colored(picture, channel):
     """Rows and columns where a channel is above the other two."""
     others = np.delete(picture, channel, axis=2).max(2)
     return {tuple(place) for place in np.argwhere(picture[..., channel] > others.astype(int) + 99)}
@@ -26,7 +26,7 @@ def test_tails_are_green_and_heads_are_red(trajectories):
     frames = np.full((19, 40, 50, 3), 60, "uint8")
     picture = draw(frames, trajectories, 6)
     assert picture.shape == (40, 50, 3) and picture.dtype == np.uint8
-    red, green = coloured(picture, 0), coloured(picture, 1)
+    red, green = colored(picture, 0), colored(picture, 1)
     assert {(10, 16), (20, 16), (30, 10)} <= red
     assert {row for row, _ in red} <= set(range(9, 12)) | set(range(19, 22)) | set(range(29, 32))
     assert {(10, x) for x in range(5, 14)} | {(30, 5), (30, 7)} <= green
@@ -38,8 +38,8 @@ def test_a_trajectory_is_drawn_from_its_second_to_its_last_frame(trajectories):
     frames = np.full((20, 40, 50, 3), 60, "uint8")
     assert (draw(frames, trajectories, 0) == 60).all()
     last = draw(frames, trajectories, 15)
-    assert {row for row, _ in coloured(last, 1)} >= {10, 20, 30}
-    rows = {row for row, _ in coloured(draw(frames, trajectories, 16), 1)}
+    assert {row for row, _ in colored(last, 1)} >= {10, 20, 30}
+    rows = {row for row, _ in colored(draw(frames, trajectories, 16), 1)}
     assert rows <= {29, 30, 31} and rows
 
 

@@ -1,4 +1,4 @@
-"""Flow as a picture: the colour is the direction, its strength the length."""
+"""Flow as a picture: the color is the direction, its strength the length."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from keras_attn.errors import require
 
 
 def draw(flow, longest: float | None = None) -> np.ndarray:
-    """Flow in colours: red is to the right, yellow-green down, cyan to the left, violet up.
+    """Flow in colors: red is to the right, yellow-green down, cyan to the left, violet up.
 
     Shapes: `(H, W, 2)`, x then y, in pixels, to `(H, W, 3)` uint8 RGB. No motion is white, motion
-    of `longest` pixels or more a full colour; by default the longest there is, or 1 if all is less.
+    of `longest` pixels or more a full color; by default the longest there is, or 1 if all is less.
     Raises `ValueError` for another shape, values that are not finite or a `longest` not above 0,
     `UserError` without OpenCV.
     """
@@ -25,5 +25,5 @@ def draw(flow, longest: float | None = None) -> np.ndarray:
     cv2 = require("cv2", "drawing flow")
     degrees = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
     strength = np.minimum(lengths / longest, 1)
-    colours = np.stack([degrees, strength, np.ones_like(strength)], axis=-1)
-    return np.rint(255 * cv2.cvtColor(colours.astype("float32"), cv2.COLOR_HSV2RGB)).astype("uint8")
+    colors = np.stack([degrees, strength, np.ones_like(strength)], axis=-1)
+    return np.rint(255 * cv2.cvtColor(colors.astype("float32"), cv2.COLOR_HSV2RGB)).astype("uint8")

@@ -1,9 +1,9 @@
-"""Flow in colours: which, how strong, and what cannot be drawn."""
+"""Flow in colors: which, how strong, and what cannot be drawn."""
 
 import numpy as np
 import pytest
 
-from keras_attn.visualization.flow_colours import draw
+from keras_attn.visualization.flow_colors import draw
 
 RED, GREEN, CYAN, VIOLET = (255, 0, 0), (128, 255, 0), (0, 255, 255), (128, 0, 255)
 
@@ -13,13 +13,13 @@ def uniform(x, y):
 
 
 @pytest.mark.parametrize(
-    "step, colour",
+    "step, color",
     [((5, 0), RED), ((0, 5), GREEN), ((-5, 0), CYAN), ((0, -5), VIOLET), ((0, 0), (255,) * 3)],
 )
-def test_the_colour_is_the_direction(step, colour):
+def test_the_color_is_the_direction(step, color):
     picture = draw(uniform(*step))
     assert picture.shape == (2, 3, 3) and picture.dtype == np.uint8
-    np.testing.assert_allclose(picture, np.broadcast_to(colour, (2, 3, 3)), atol=1)
+    np.testing.assert_allclose(picture, np.broadcast_to(color, (2, 3, 3)), atol=1)
 
 
 def test_its_strength_is_the_length_up_to_the_longest():
