@@ -25,7 +25,8 @@ class Parameter:
     """One parameter of a verb.
 
     `kind` is str, int, float, bool or dict; `count` is None for one value, a number of values, or
-    "+" for one or more.
+    "+" for one or more. An option that takes one value or several is `repeated` for several, since
+    otherwise it would swallow the positional arguments after it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Parameter:
     choices: tuple = ()
     count: int | str | None = None
     optional: bool = False
+    repeated: bool = False
     help: str = ""
 
     @property
@@ -121,6 +123,7 @@ def _parameter(source, argument, default, text):
     kinds = dict(source.alternatives(argument.annotation))
     several = next((kinds[name] for name in ("Sequence", "list", "tuple") if name in kinds), None)
     count = None
+    single = bool(kinds.keys() - {"None", "Sequence", "list", "tuple"})
     if several is not None:
         count = len(several) if "tuple" in kinds else "+"
         kinds |= dict(source.alternatives(several[0])) if several else {}
@@ -132,6 +135,7 @@ def _parameter(source, argument, default, text):
         choices=tuple(source.value(choice) for choice in kinds.get("Literal", ())),
         count=count,
         optional="None" in kinds,
+        repeated=single and several is not None,
         help=text,
     )
 

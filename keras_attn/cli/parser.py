@@ -123,6 +123,8 @@ def _keys(parameter):
     if parameter.kind is dict:
         return {"action": "append", "metavar": "FIELD=VALUE", "default": argparse.SUPPRESS}
     keys = {"type": parameter.kind, "nargs": parameter.count, "metavar": parameter.metavar}
+    if parameter.repeated and not parameter.positional:
+        keys |= {"action": "append", "nargs": None}
     if parameter.choices:
         keys |= {"choices": parameter.choices, "metavar": None}
     if parameter.required:
@@ -134,6 +136,8 @@ def _keys(parameter):
 
 def _help(verb, parameter):
     text = _plain(verb, parameter.help)
+    if parameter.repeated and not parameter.positional:
+        text = f"{text} (repeat the option for several)"
     if parameter.required or parameter.default is None or parameter.kind is bool:
         return text
     return f"{text} (default: {_text(parameter.default)})"

@@ -76,6 +76,8 @@ def test_values_reach_the_function_as_it_takes_them(received):
     found = received("export", "one", "two", "to", "--weights", "1", "2.5")
     assert (found["run"], found["destination"]) == (["one", "two"], "to")
     assert found["weights"] == [1.0, 2.5]
+    found = received("predict", "--model", "one", "--model", "two", "a.mp4", "b.mp4")
+    assert (found["model"], found["videos"]) == (["one", "two"], ["a.mp4", "b.mp4"])
 
 
 def test_interruption_and_accidents_have_their_exit_codes(fails, monkeypatch):
