@@ -42,6 +42,11 @@ def compiled(function):
     return tf.function(function, jit_compile=True)
 
 
+def call(function, *inputs):
+    """The result of a function of arrays; compiled on JAX, which else compiles each operation."""
+    return (compiled(function) if BACKEND == "jax" else function)(*inputs)
+
+
 def answer(model, inputs):
     """The outputs of a model in inference, as NumPy arrays, in the quickest way for few calls.
 
@@ -66,7 +71,7 @@ def weight_gradients(layer, inputs):
         def function(trainable):
             return total(layer.stateless_call(trainable, frozen, *inputs)[0])
 
-        return jax.grad(function)([w.value for w in layer.trainable_variables])
+        return jax.jit(jax.grad(function))([w.value for w in layer.trainable_variables])
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

@@ -51,12 +51,15 @@ def test_weights_of_tiny_load(rng, tmp_path):
     assert weights_hash(copy) == weights_hash(model) != weights_hash(build_backbone("tiny"))
 
 
-@pytest.mark.parametrize("name, side", [("mobilenet_v2", 32), ("tiny", 16)])
-def test_files_that_do_not_serve(name, side, tmp_path):
+@pytest.mark.parametrize(
+    "name, side, files",
+    [("mobilenet_v2", 32, ["other"]), ("tiny", 16, ["absent", "other", "text"])],
+)
+def test_files_that_do_not_serve(name, side, files, tmp_path):
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
     other.save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "text.weights.h5").write_text("not HDF5")
-    for file in ("absent.weights.h5", "other.weights.h5", "text.weights.h5"):
+    for file in (f"{file}.weights.h5" for file in files):
         with pytest.raises(UserError, match=f"(?s){name}.*{file}.*Expected: an HDF5 file"):
             build_backbone(name, side, tmp_path / file)
 

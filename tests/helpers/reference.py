@@ -24,8 +24,8 @@ def convolution(maps, kernel, bias=0.0):
     height, width, _ = maps.shape
     padded = np.pad(maps, ((1, 1), (1, 1), (0, 0)))
     result = np.zeros((height, width, kernel.shape[-1]))
-    for i, j, row, column in np.ndindex(height, width, 3, 3):
-        result[i, j] += padded[i + row, j + column] @ kernel[row, column]
+    for row, column in np.ndindex(3, 3):
+        result += padded[row : row + height, column : column + width] @ kernel[row, column]
     return result + bias
 
 

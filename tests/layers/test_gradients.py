@@ -58,7 +58,7 @@ def test_gradient_equals_central_differences(rng, name):
     def total(x):
         return _sum_of_squares(layer(x))
 
-    check_gradient(total, lambda x: float(total(x)), rng.normal(size=shape))
+    check_gradient(total, None, rng.normal(size=shape))
 
 
 def test_gradients_of_a_weighted_pool_equal_central_differences(rng):
@@ -71,8 +71,8 @@ def test_gradients_of_a_weighted_pool_equal_central_differences(rng):
     def by_weights(x):
         return _sum_of_squares(pool(features, x))
 
-    check_gradient(by_features, lambda x: float(by_features(x)), features)
-    check_gradient(by_weights, lambda x: float(by_weights(x)), weights)
+    check_gradient(by_features, None, features)
+    check_gradient(by_weights, None, weights)
 
 
 @pytest.mark.parametrize("value", [0, 1, 1e4], ids=["zeros", "ones", "saturated"])

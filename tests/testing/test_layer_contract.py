@@ -58,7 +58,7 @@ class AnswersOtherwiseCompiled(Good):
 
 class OverflowsInHalfPrecision(Good):
     def call(self, x):
-        return super().call(ops.exp(12 + x)) / 1e6
+        return super().call(ops.exp(12 + x)) / 1e4
 
 
 class GivesNoNumbers(Good):
@@ -106,7 +106,11 @@ def test_a_good_layer_is_accepted_and_its_outputs_returned(x):
             else "scale is zero everywhere",
         ),
         (HasAGradientOfZero, "the gradient of .*scale is zero everywhere"),
-        (AnswersOtherwiseCompiled, "compiled by XLA, the layer must answer alike"),
+        pytest.param(
+            AnswersOtherwiseCompiled,
+            "compiled by XLA, the layer must answer alike",
+            marks=pytest.mark.skipif(BACKEND == "jax", reason="JAX compiles every answer"),
+        ),
         (OverflowsInHalfPrecision, "finite under mixed_float16"),
         (GivesNoNumbers, "the outputs of .* must be finite"),
     ],
