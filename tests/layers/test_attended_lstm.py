@@ -23,13 +23,12 @@ def _with_random_biases(layer, rng):
     return layer
 
 
-@pytest.mark.parametrize("current_frame", [False, True])
-def test_contract(features, current_frame):
-    layer = AttendedLSTM(7, current_frame=current_frame, weight_decay=1e-3)
+def test_contract(features):
+    layer = AttendedLSTM(7, current_frame=True, weight_decay=1e-3)
     hidden, weights = check_layer(layer, features)
     assert hidden.shape == (2, 5, 7) and weights.shape == (2, 5, 3, 4)
     assert_close(ops.sum(weights, axis=(2, 3)), np.ones((2, 5)))
-    half = AttendedLSTM(7, current_frame=current_frame, dtype="mixed_float16")(features)
+    half = AttendedLSTM(7, dtype="mixed_float16")(features)
     assert [keras.backend.standardize_dtype(x.dtype) for x in half] == ["float16"] * 2
 
 
@@ -110,9 +109,8 @@ def test_inference_ignores_dropout(features, rng):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start")
-@pytest.mark.parametrize("current_frame", [False, True])
-def test_gradient_by_the_features_equals_central_differences(features, rng, current_frame):
-    layer = AttendedLSTM(7, current_frame=current_frame, dtype="float64")
+def test_gradient_by_the_features_equals_central_differences(features, rng):
+    layer = AttendedLSTM(7, current_frame=True, dtype="float64")
     layer = _with_random_biases(layer, rng)
     features = features.astype("float64")
 

@@ -35,6 +35,7 @@ RECURRENT = {
     "re-attending LSTM": (ReattendingLSTM, {"units": 3, "iterations": 4}, (2, 3, 5)),
     "ConvLSTM attention": (ConvLSTMAttention, {"units": 3, "attention_units": 4}, CLIP),
 }
+VALUES = (0, 1, 1e4)  # nothing, and what saturates
 pytestmark = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start"
 )
@@ -75,26 +76,26 @@ def test_gradients_of_a_weighted_pool_equal_central_differences(rng):
     check_gradient(by_weights, None, weights)
 
 
-@pytest.mark.parametrize("value", [0, 1, 1e4], ids=["zeros", "ones", "saturated"])
 @pytest.mark.parametrize("name", PLAIN | RECURRENT)
-def test_gradients_are_finite(rng, name, value):
+def test_gradients_are_finite(rng, name):
     kind, arguments, shape = (PLAIN | RECURRENT)[name]
     layer = _built(rng, kind, arguments, shape)
-    x = np.full(shape, value, "float32")
-    x.flat[::3] *= -1
-    assert np.isfinite(gradient(lambda x: _sum_of_squares(layer(x)), x)).all()
+    for value in VALUES:
+        x = np.full(shape, value, "float32")
+        x.flat[::3] *= -1
+        assert np.isfinite(gradient(lambda x: _sum_of_squares(layer(x)), x)).all(), value
 
 
 @pytest.mark.parametrize("fusion", ["product", "sum", "max"])
-@pytest.mark.parametrize("value", [0, 1, 1e4], ids=["zeros", "ones", "saturated"])
-def test_gradients_through_pyramid_attention_and_its_penalties_are_finite(rng, fusion, value):
+def test_gradients_through_pyramid_attention_and_its_penalties_are_finite(rng, fusion):
     layer = _built(rng, PyramidAttention, {"fusion": fusion}, [CLIP, CLIP])
     penalties = AttentionPenalties()
-    low, top = np.full((2, *CLIP), value, "float32")
-    low.flat[::3] *= -1
 
     def total(x):
         aggregated, *weights = layer([low, x])
         return _sum_of_squares([1e-4 * aggregated, penalties(x, *weights)])
 
-    assert np.isfinite(gradient(total, top)).all()
+    for value in VALUES:
+        low, top = np.full((2, *CLIP), value, "float32")
+        low.flat[::3] *= -1
+        assert np.isfinite(gradient(total, top)).all(), value
