@@ -34,7 +34,7 @@ REPEATS = 3
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """One comparison: things per second of ours and of the naive baseline, and their ratio."""
 
     what: str
@@ -53,7 +53,7 @@ class Benchmark:
     """All comparisons of one run, and the machine they were made on."""
 
     machine: str
-    rows: tuple[Row, ...]
+    rows: tuple[Comparison, ...]
 
     def lines(self) -> list[str]:
         head = [
@@ -120,7 +120,7 @@ class _Bench:
         self.turn += 1
         return self.scratch / f"data{self.turn}"
 
-    def compare(self, what, unit, count, ours, baseline, description) -> Row:
+    def compare(self, what, unit, count, ours, baseline, description) -> Comparison:
         times = {ours: [], baseline: []}
         for _ in range(REPEATS):
             for function in (ours, baseline):
@@ -128,7 +128,7 @@ class _Bench:
                 function()
                 times[function].append(time.perf_counter() - started)
         speeds = [count / float(np.median(times[function])) for function in (ours, baseline)]
-        return Row(what, unit, *speeds, description)
+        return Comparison(what, unit, *speeds, description)
 
 
 def _scan(bench):
@@ -262,7 +262,7 @@ def _without_xla(bench):
         raise UserError(f"the benchmark of XLA failed: {process.stderr.strip().splitlines()[-1]}")
     times = json.loads(process.stdout)
     speeds = [steps / float(np.median(times[name])) for name in ("plain graph", "XLA")]
-    return Row(
+    return Comparison(
         "training step end to end, without XLA", "steps/s", *speeds, "the same model with XLA"
     )
 
