@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import io
 import itertools
 import os
 import pathlib
@@ -32,6 +33,7 @@ import tensorflow as tf
 
 import keras_attn
 from keras_attn.backbones import BACKBONES
+from keras_attn.data.source import open_source
 from keras_attn.datasets.synthetic import Scene, render
 from keras_attn.recipes import RECIPES
 from keras_attn.training.loop import Progress
@@ -108,23 +110,31 @@ def backbone_weights(name, folder):
 
 def make_features(recipe, data, made):
     """Write what a recipe reads of its backbone, and show it once."""
-    stream = recipe.stream
+    stream, size = recipe.stream, recipe.clips.size
     keras_attn.features(
         data,
-        recipe.backbone,
+        backbone=recipe.backbone,
         endpoint=recipe.endpoint,
         weights=recipe.backbone_weights,
-        size=recipe.clips.size,
-        stream=stream,
+        size=size,
+        input=stream.input,
+        flow_method=stream.flow_method,
+        snippet=stream.snippet,
         batch_size=LENGTH,
     )
-    for folder in sorted((data / "features").iterdir()):
-        if folder.name not in made:
-            made.add(folder.name)
-            show(
-                f"features {folder.name}",
-                hashed(path.read_bytes() for path in sorted(folder.glob("*.npy"))),
-            )
+    name = f"{recipe.backbone}-{size}-{recipe.endpoint}{stream.suffix}"
+    if name not in made:
+        made.add(name)
+        source = open_source(data, recipe)
+        paths = [(v.path, v.length) for some in source.subsets.values() for v in some]
+        show(f"features {name}", hashed(features_of(source, *one) for one in sorted(paths)))
+
+
+def features_of(source, path, length):
+    """The features of all positions of a video, as the bytes of a .npy file."""
+    content = io.BytesIO()
+    np.save(content, source.features.read(path, np.arange(length), length))
+    return content.getvalue()
 
 
 # === Recipes ===

@@ -121,7 +121,7 @@ BN_INCEPTION = Backbone(
         "4e": Endpoint("inception_4e_concat", 1056),
         "5a": Endpoint("inception_5a_concat", 1024),
         "5b": Endpoint("inception_5b_concat", 1024),
-        "5b_relu": Endpoint("inception_5b_output", 1024),
+        "5b_relu": Endpoint("inception_5b_output", 1024, relu_of="5b"),
         "pooled": Endpoint("pooled", 1024),
     },
     endpoint="5b_relu",

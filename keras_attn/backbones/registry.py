@@ -62,44 +62,70 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
             have.
         UserError: For weights that cannot be loaded.
     """
-    backbone, endpoints = _chosen(name, endpoint)
-    both = all(stream_channels(channels))
-    if backbone.reinforced and not both:
+    backbone, endpoints = chosen(name, endpoint)
+
+    def joined(network):
+        return _joined([tensor(network, backbone, at) for at in endpoints], endpoints)
+
+    return built(backbone, size, weights, channels, joined)
+
+
+def whole_network(name, size=None, weights=None, channels=3):
+    """The network of RGB that `build_backbone` cuts; what its `save_weights` writes are weights.
+
+    `channels` are those of the model it is for: the errors are those of `build_backbone`.
+    """
+    check_option("backbone", name, BACKBONES)
+    backbone = BACKBONES[name]
+    return _network(backbone, *_sides(backbone, size, channels), 3, weights)
+
+
+def _sides(backbone, size, channels):
+    """Height and width of the frames; `ValueError` unless the backbone can see them."""
+    if backbone.reinforced and not all(stream_channels(channels)):
         raise ValueError(
-            f"channels must be 3 + 2L for {name}, 3 of RGB and 2L of flow, got {channels}"
+            f"channels must be 3 + 2L for {backbone.name}, 3 of RGB and 2L of flow, got {channels}"
         )
-    if both and not backbone.reinforced:
-        return _side_by_side(name, size, weights, endpoint, channels)
     size = backbone.size if size is None else size
     height, width = (size, size) if isinstance(size, int) else size
     if not all(side and side >= backbone.minimum_size for side in (height, width)):
         raise ValueError(
-            f"size must be at least {backbone.minimum_size} pixels for {name}, got {height}x{width}"
+            f"size must be at least {backbone.minimum_size} pixels for {backbone.name}, got "
+            f"{height}x{width}"
         )
+    return height, width
+
+
+def built(backbone, size, weights, channels, outputs):
+    """The backbone from frames to `outputs(network)`: a tensor, or a list of several."""
+    height, width = _sides(backbone, size, channels)
+    if all(stream_channels(channels)) and not backbone.reinforced:
+        return _side_by_side(backbone, size, weights, channels, outputs)
     network = _network(backbone, height, width, channels, weights)
-    maps = [_tensor(network, backbone, at) for at in endpoints]
-    cut = keras.Model(network.input, _joined(maps, endpoints))
+    cut = keras.Model(network.input, outputs(network))
     frames = keras.Input(network.input_shape[1:], name="frames")
     # `call` puts the layers themselves into the model, under the names that weights files know.
-    return keras.Model(
-        frames, cut.call(normalization(backbone.pixels, channels)(frames)), name=name
-    )
+    x = cut.call(normalization(backbone.pixels, channels)(frames))
+    return keras.Model(frames, x, name=backbone.name)
 
 
-def _side_by_side(name, size, weights, endpoint, channels):
+def _side_by_side(backbone, size, weights, channels, outputs):
     """Two of a backbone, on RGB and on flow; in the channels of their maps those of RGB come first.
 
     They are models in the model, since the layers of both have the same names.
     """
     rgb, flow = (
-        build_backbone(name, size, weights, endpoint, part) for part in stream_channels(channels)
+        built(backbone, size, weights, part, outputs) for part in stream_channels(channels)
     )
     frames = keras.Input((*rgb.input_shape[1:-1], channels), name="frames")
-    maps = [
-        keras.Model(rgb.input, rgb.output, name="rgb")(frames[..., :3]),
-        keras.Model(flow.input, flow.output, name="flow")(frames[..., 3:]),
-    ]
-    return keras.Model(frames, layers.Concatenate(name="streams")(maps), name=name)
+    rgb = keras.Model(rgb.input, rgb.output, name="rgb")(frames[..., :3])
+    flow = keras.Model(flow.input, flow.output, name="flow")(frames[..., 3:])
+    if isinstance(rgb, list):
+        pairs = zip(rgb, flow, strict=True)
+        maps = [layers.Concatenate()(pair) for pair in pairs]
+    else:
+        maps = layers.Concatenate(name="streams")([rgb, flow])
+    return keras.Model(frames, maps, name=backbone.name)
 
 
 def endpoint_channels(name, endpoint=None):
@@ -111,7 +137,7 @@ def endpoint_channels(name, endpoint=None):
     Raises:
         ValueError: For an unknown name or endpoint.
     """
-    backbone, endpoints = _chosen(name, endpoint)
+    backbone, endpoints = chosen(name, endpoint)
     return tuple(backbone.endpoints[at].channels for at in endpoints)
 
 
@@ -132,13 +158,13 @@ def backbone_tail(name, endpoint, map_size, weights=None):
         ValueError: For an unknown name or endpoint, or a size that does not fit the weights.
         UserError: For weights that cannot be loaded.
     """
-    backbone, endpoints = _chosen(name, endpoint)
+    backbone, endpoints = chosen(name, endpoint)
     if endpoint not in backbone.maps:
         raise ValueError(
             f"endpoint of {name} must be one of {', '.join(backbone.maps)}, got {endpoint!r}"
         )
     network = _network(backbone, backbone.size, backbone.size, 3, weights)
-    ends = [_tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
+    ends = [tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
     cut = keras.Model(*ends)
     maps = x = keras.Input((*map_size, ends[0].shape[-1]), name="input_maps")
     if not backbone.per_frame:
@@ -179,7 +205,7 @@ def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
     return {"video": video}, keras.Model(network.input, network.output, name="backbone")(video)
 
 
-def _chosen(name, endpoint):
+def chosen(name, endpoint):
     check_option("backbone", name, BACKBONES)
     backbone = BACKBONES[name]
     endpoints = (endpoint or backbone.endpoint).split("+")
@@ -217,8 +243,8 @@ def _copy_weights(cut, tail, name, map_size):
         ) from error
 
 
-def _tensor(network, backbone, name):
-    layer, _, side = backbone.endpoints[name]
+def tensor(network, backbone, name):
+    layer, _, side, *_ = backbone.endpoints[name]
     if layer == "pooled":
         return _pooled(network.output)
     at = {"index": layer} if isinstance(layer, int) else {"name": layer}

@@ -1,6 +1,7 @@
 """The entries of the table of backbones."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,11 +9,33 @@ from keras_attn.backbones.pixels import PixelScale
 
 
 class Endpoint(NamedTuple):
-    """Where a network can be cut: the output, or the input, of a layer."""
+    """Where a network can be cut: the output, or the input, of a layer.
+
+    With `relu_of`, it is the ReLU of that endpoint, limited to `ceiling`: whoever has the one can
+    compute the other.
+    """
 
     layer: str | int  # its name, or its place among `keras.Model.layers`
     channels: int
     side: str = "output"
+    relu_of: str = ""
+    ceiling: float = math.inf
+
+
+class CachedMap(NamedTuple):
+    """What is stored of an endpoint, or of one map of several that are joined.
+
+    `cells` names the endpoint to whose cells the map was max-pooled, if it was. A `ceiling` means
+    that the endpoint is the ReLU of what is stored, limited to that value.
+    """
+
+    endpoint: str
+    cells: str = ""
+    ceiling: float | None = None
+
+    @property
+    def name(self):
+        return f"{self.endpoint}@{self.cells}" if self.cells else self.endpoint
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ RESNET_50_TORCH = Backbone(
         "stage3": Endpoint("layer2.3.sum", 512),
         "stage4": Endpoint("layer3.5.sum", 1024),
         "stage5": Endpoint("layer4.2.sum", 2048),
-        "stage5_relu": Endpoint("layer4.2.output", 2048),
+        "stage5_relu": Endpoint("layer4.2.output", 2048, relu_of="stage5"),
         "pooled": Endpoint("pooled", 2048),
     },
     endpoint="stage5_relu",

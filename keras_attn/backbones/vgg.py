@@ -42,7 +42,7 @@ VGG_16 = Backbone(
         "conv3_3": Endpoint("block3_pool", 256),
         "conv4_3": Endpoint("block4_pool", 512),
         "conv5_3": Endpoint("block5_pool", 512),
-        "pool5": Endpoint("block5_relu", 512),
+        "pool5": Endpoint("block5_relu", 512, relu_of="conv5_3"),
         "fc6": Endpoint("fc1", 4096),
         "fc7": Endpoint("fc2", 4096),
     },

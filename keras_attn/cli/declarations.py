@@ -112,7 +112,6 @@ def read(function: str) -> Verb:
     parameters = {
         argument.arg: _parameter(source, argument, default, helps.get(argument.arg, ""))
         for argument, default in zip([*given, *node.args.kwonlyargs], defaults, strict=True)
-        if argument.arg != "stream"  # until `features` takes plain values
     }
     takes_progress = parameters.pop("progress", None) is not None
     summary = docstring.partition("\n")[0].removesuffix(".")

@@ -9,12 +9,12 @@ batches whatever the number of threads.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
 
 from keras_attn.data import sampling, transforms
+from keras_attn.data.features import FeatureReader
 from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.streams import RGB
 from keras_attn.data.video import Video
@@ -165,34 +165,20 @@ def picture(jpeg, height: int, width: int):
     ]
 
 
-def read_features(numbers, shape: tuple[int, ...]):
-    """A reader of feature files: only the frames asked for, of a `(n, *shape)` float16 .npy file.
+def read_features(numbers, features: FeatureReader):
+    """A reader of cached features: only those of the frames asked for.
 
-    `numbers` is what `frame_numbers` made, with snippets of one frame. The place of a frame is
-    computed: `numpy.load` parses the header as Python, which CPython 3.11 cannot do in several
-    threads (gh-106905), and a memory map kills a process whose file becomes shorter.
+    `numbers` is what `frame_numbers` made, with snippets of one frame.
     """
-    size = math.prod(shape)
 
-    def rows(path, chosen):
-        first, count = chosen[0], chosen[-1] - chosen[0] + 1
-        close = count <= 2 * len(chosen)  # then one read is faster than one for each frame
-        places = [(first, count)] if close else [(number, 1) for number in chosen]
-        with open(path, "rb") as file:
-            file.seek(8)  # after the magic string and version: the length of the header
-            header = 10 + int.from_bytes(file.read(2), "little")
-            parts = []
-            for number, count in places:
-                file.seek(header + int(number) * size * 2)
-                parts.append(np.fromfile(file, "<f2", int(count) * size))
-                if len(parts[-1]) != count * size:
-                    raise OSError(f"{path.decode()}: became shorter while it was read")
-        found = np.concatenate(parts).reshape(-1, *shape)
-        return found[chosen - first] if close else found
+    def rows(path, chosen, length):
+        return features.read(path.decode(), chosen, length)
 
     def read(example):
         chosen = numbers(example)[:, 0]
-        features = tf.numpy_function(rows, [example["path"], chosen], tf.float16, stateful=False)
-        return {**example, "features": tf.ensure_shape(features, (*chosen.shape, *shape))}
+        arguments = [example["path"], chosen, example["length"]]
+        found = tf.numpy_function(rows, arguments, tf.float16, stateful=False)
+        shape = (*chosen.shape, *features.shape)
+        return {**example, "features": tf.ensure_shape(found, shape)}
 
     return read

@@ -1,162 +1,288 @@
-"""Backbone features on disk: one float16 array a video, (n, h, w, C) or (n, D), and its origin.
+"""Backbone features on disk: each map computed once, for all recipes that read it.
 
-    DATA/features/<backbone>-<size>-<endpoint>/     with flow: ...-<method>-<planes side by side>/
-                                    provenance.json      backbone, endpoint, weights, ...
-                                    backbone.weights.h5
-                                    index.csv            id, file, frames, source
-                                    <stem>.npy           read in windows
+    DATA/features/<backbone>-<size>/          with flow: ...-<method>-<planes side by side>/
+        provenance.json                       backbone, weights, records, ...
+        backbone.weights.h5                   the network that the maps are of
+        <map>/                                one store per map (`backbones.CachedMap`)
+            provenance.json, index.csv
+            <stem>.npy                        float16 (n, h, w, C) or (n, D) at n positions of a
+                                              video, and behind it these positions, rising, int32
 
-The index is written every few seconds, after the files that it names; `source` is the SHA-256 of
-the video. What a killed run left without an index entry, or a changed video, is computed again.
+A map has its own folder, so that recipes of one backbone share it: a joined endpoint reads several,
+an activation is computed when the map before it is read.
 """
 
-import time
-from pathlib import Path
+import contextlib
+import hashlib
+import io
+import math
+import os
+from dataclasses import dataclass
 
 import numpy as np
 
+from keras_attn.data.store import DerivedStore
 from keras_attn.data.streams import RGB
-from keras_attn.data.video import Video
-from keras_attn.datasets import catalog, tables
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError
-from keras_attn.utils.files import read_json, staging, write_json
+from keras_attn.utils.files import read_json
 
-COLUMNS = ("id", "file", "frames", "source")
-_SECONDS_BETWEEN_INDEXES = 5.0
+_ROWS = 64  # maps that are copied at once
 
 
-class FeatureStore:
-    """The features of one backbone, at one endpoint and of one stream, for a data folder."""
+@dataclass(frozen=True)
+class FeatureReader:
+    """Reads an endpoint from the files of its maps.
 
-    def __init__(self, data, backbone: str, size: int, endpoint: str, stream=RGB):
-        self.data, self.backbone, self.size, self.endpoint = Path(data), backbone, size, endpoint
-        self.stream = stream
-        self.folder = self.data / "features" / f"{backbone}-{size}-{endpoint}{stream.suffix}"
-        self.index_path = self.folder / "index.csv"
-        self.provenance_path = self.folder / "provenance.json"
-        self.weights_path = self.folder / "backbone.weights.h5"
+    `maps` are (name of the folder, shape at one position, ceiling of an activation or None); in the
+    channels of each lie those of `networks` networks side by side.
+    """
+
+    maps: tuple[tuple[str, tuple[int, ...], float | None], ...]
+    networks: int = 1
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the features of one position."""
+        *cells, _ = self.maps[-1][1]
+        return (*cells, sum(shape[-1] for _, shape, _ in self.maps))
+
+    def read(self, path, positions: np.ndarray, length: int) -> np.ndarray:
+        """Features at rising `positions`: `(n, *shape)` float16.
+
+        `path` is the file of the last map, `length` the number of all positions of the video.
+        Raises `OSError` when a file was changed or has not these positions.
+        """
+        folder, file = os.path.split(path)
+        found = []
+        for name, shape, ceiling in self.maps:
+            maps = read_maps(
+                os.path.join(os.path.dirname(folder), name, file), shape, positions, length
+            )
+            found.append(maps if ceiling is None else np.clip(maps, 0, ceiling, dtype="<f2"))
+        if len(found) == 1:
+            return found[0]
+        # All maps of the first network come before those of the second, as the backbone has them.
+        split = [np.split(maps, self.networks, axis=-1) for maps in found]
+        return np.concatenate([part for parts in zip(*split, strict=True) for part in parts], -1)
+
+
+def read_maps(path, shape, positions, length) -> np.ndarray:
+    """Maps of `shape` at rising `positions` of a video that has `length`, from a file.
+
+    The place of a map is computed: `numpy.load` parses the header as Python, which CPython 3.11
+    cannot do in several threads (gh-106905), and a memory map kills a process whose file becomes
+    shorter.
+    """
+    size = math.prod(shape)
+    with open(path, "rb") as file:
+        begin, stored = _layout(file, size)
+        places = positions
+        if stored != length:
+            known = _positions(file, begin, stored, size)
+            places = np.minimum(np.searchsorted(known, positions), len(known) - 1)
+            if (known[places] != positions).any():
+                lacking = positions[known[places] != positions][0]
+                raise OSError(f"{path}: has no features of position {lacking}")
+        first, count = int(places[0]), int(places[-1] - places[0]) + 1
+        close = count <= 2 * len(places)  # then one read is faster than one for each map
+        parts = []
+        for place, some in [(first, count)] if close else [(int(place), 1) for place in places]:
+            file.seek(begin + place * size * 2)
+            parts.append(np.fromfile(file, "<f2", some * size))
+            if len(parts[-1]) != some * size:
+                raise _changed(path)
+    found = np.concatenate(parts).reshape(-1, *shape)
+    return found[places - first] if close else found
+
+
+def _layout(file, size):
+    """Where the maps begin in a file, and how many there are."""
+    file.seek(8)  # after the magic string and version: the length of the header
+    begin = 10 + int.from_bytes(file.read(2), "little")
+    stored, rest = divmod(os.fstat(file.fileno()).st_size - begin, 2 * size + 4)
+    if rest or stored < 1:
+        raise _changed(file.name)
+    return begin, stored
+
+
+def _positions(file, begin, stored, size):
+    file.seek(begin + stored * size * 2)
+    return np.fromfile(file, "<i4", stored)
+
+
+def _changed(path):
+    return OSError(f"{path}: became shorter or longer while it was read")
+
+
+class FeatureFolder(DerivedStore):
+    """The settings and the weights of all features of one backbone, one size and one stream.
+
+    `endpoint` is the one that the command of a remedy makes.
+    """
+
+    what = "features"
+
+    def __init__(self, data, backbone: str, size: int, stream=RGB, endpoint: str = ""):
+        super().__init__(data, f"{data}/features/{backbone}-{size}{stream.suffix}")
+        self.backbone, self.size, self.stream, self.endpoint = backbone, size, stream, endpoint
+        self.weights_path = self.folder / "backbone.weights.h5"
+
     def remedy(self) -> str:
-        """How to make these features, with the weights of those already there."""
         made = read_json(self.provenance_path) if self.provenance_path.exists() else {}
         weights = made.get("weights", "imagenet")
-        options = [] if weights == "imagenet" else ["--weights", weights]
-        command = ["--backbone", self.backbone, "--size", self.size, "--endpoint", self.endpoint]
+        command = ["--backbone", self.backbone, "--size", self.size]
+        command += ["--endpoint", self.endpoint] if self.endpoint else []
+        command += [] if weights == "imagenet" else ["--weights", weights or "none"]
         if self.stream.reads_flow:
-            options += ["--input", self.stream.input, "--snippet", self.stream.snippet]
-            options += ["--flow-method", self.stream.flow_method]
-        command += options
+            command += ["--input", self.stream.input, "--snippet", self.stream.snippet]
+            command += ["--flow-method", self.stream.flow_method]
         return f"Make them with: {tables.command('features', self.data, *command)}"
 
-    def claim(self, provenance: dict) -> None:
-        """Start a store, or go on with one that was made in the same way.
-
-        Raises `DataError` that names each difference when the store was made in another way.
-        """
-        if self.provenance_path.exists():
-            self.check(provenance)
-        else:
-            write_json(self.provenance_path, provenance)
-
-    def check(self, expected: dict) -> dict:
-        """Return the store's provenance; `DataError` if any key of `expected` differs."""
-        if not self.provenance_path.exists():
-            raise DataError(f"{self.folder}: no features here. {self.remedy}")
-        found = read_json(self.provenance_path)
-        different = tables.differences(found, expected)
-        if different:
+    def check_weights(self) -> None:
+        """`DataError` unless the file of weights holds those that made the features."""
+        expected = self.provenance()["weights_sha256"]
+        found = weights_file_hash(self.weights_path)
+        if found != expected:
             raise DataError(
-                f"{self.folder}: the features were made in another way: {different}. Remove that "
-                "folder and make them again, or use the backbone and weights they were made with."
+                f"{self.weights_path}: is not the backbone that made the features: its weights "
+                f"have the hash {found or '(unreadable)'}, expected {expected}. {self.remedy()}"
             )
-        return found
 
-    def path(self, video_id: str) -> Path:
-        return self.folder / f"{catalog.file_stem(video_id)}.npy"
+    def map_store(self, name: str) -> "MapStore":
+        return MapStore(self, name)
 
-    def kept(self, shape: tuple[int, ...]) -> dict[str, dict]:
-        """The index rows, by id, of the usable videos whose features are whole and up to date."""
-        if not self.index_path.exists():
-            return {}
-        table = tables.read_table(self.index_path, COLUMNS, f"Remove it. {self.remedy}")
-        rows = {row["id"]: row for _, row in table}
-        usable = [row for row in tables.read_manifest(self.data) if row.usable]
-        return {v.id: rows[v.id] for v in usable if self._fits(v, rows.get(v.id), shape)}
+    def reader(self, maps) -> FeatureReader:
+        """Reads the endpoint that `maps` (`backbones.CachedMap`) make together."""
+        networks = self.provenance()["networks"]
+        shapes = [self.map_store(one.name).shape for one in maps]
+        some = zip(maps, shapes, strict=True)
+        return FeatureReader(tuple((one.name, shape, one.ceiling) for one, shape in some), networks)
 
-    def _fits(self, video, row, shape):
-        frames = self.stream.positions(video.frames)
-        if row is None or row["source"] != video.sha256 or row["frames"] != str(frames):
-            return False
-        return _shape(self.path(video.id)) == (frames, *shape)
 
-    def write(self, video_id: str, pieces, frames: int, shape: tuple[int, ...]) -> None:
-        """Write the arrays of `pieces` one after the other into one file, whole or not at all.
+class MapStore(DerivedStore):
+    """The maps of one `CachedMap`: `length` positions of each video, of which some are stored."""
 
-        Not through a memory map: on a full disk the system kills a process that writes to one.
+    what = "features"
+    suffix = ".npy"
+    columns = ("length", "positions")
+
+    def __init__(self, parent: FeatureFolder, name: str):
+        super().__init__(parent.data, parent.folder / name)
+        self.parent, self.name = parent, name
+
+    def remedy(self) -> str:
+        return self.parent.remedy()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the map of one position."""
+        return tuple(self.provenance()["shape"])
+
+    def expected(self, row) -> dict:
+        return {"length": self.parent.stream.positions(row.frames)}
+
+    def stored(self, entry: dict) -> np.ndarray:
+        """The positions whose maps are in the file of an entry."""
+        if not is_partial(entry):
+            return np.arange(int(entry["length"]), dtype="int32")
+        path = self.folder / entry["file"]
+        size = math.prod(self.shape)
+        with open(path, "rb") as file:
+            return _positions(file, *_layout(file, size), size)
+
+    def require(self, entries: list[dict], needed: dict[str, np.ndarray]) -> None:
+        """`DataError` when an entry lacks one of the `needed` positions of its video."""
+        for entry in entries:
+            if not is_partial(entry):
+                continue
+            lacking = np.setdiff1d(needed[entry["id"]], self.stored(entry))
+            if len(lacking):
+                raise DataError(
+                    f"{self.folder}: holds features of {entry['positions']} of {entry['length']} "
+                    f"positions of {entry['id']}, not of position {lacking[0]}: those that other "
+                    f"recipes or settings read. {self.remedy()} (what is there is kept)"
+                )
+
+    @contextlib.contextmanager
+    def adding(self, row, positions: np.ndarray, shape: tuple[int, ...]):
+        """Yield a function that takes the maps at `positions` not yet stored, in rising order.
+
+        A file that is there is replaced, at the end, by one that has its maps too.
         """
-        header = {"descr": "<f2", "fortran_order": False, "shape": (frames, *shape)}
-        with staging(self.path(video_id)) as beside, open(beside, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            written = 0
-            for piece in pieces:
-                half = np.asarray(piece).astype("<f2")
+        entry = self.index.get(row.id)
+        old = self.stored(entry) if entry else np.zeros(0, "<i4")
+        together = np.union1d(old, positions).astype("<i4")
+        taken = 0
+        with contextlib.ExitStack() as stack:
+            copied = stack.enter_context(_copied(self.path(row.id), old, shape))
+            append, written = stack.enter_context(self.appending(row.id))
+            append(_header((len(together), *shape)))
+
+            def add(maps):
+                nonlocal taken
+                half = np.asarray(maps).astype("<f2")
                 if not np.isfinite(half).all():
-                    raise DataError(f"{video_id}: features must be finite and below 65504")
-                file.write(half.tobytes())
-                written += len(half)
-            if written != frames:
-                raise DataError(f"{video_id}: expected features of {frames} frames, got {written}")
+                    raise DataError(f"{row.id}: features must be finite and below 65504")
+                for position, one in zip(positions[taken:], half, strict=False):
+                    copied(position, append)
+                    append(one.tobytes())
+                taken += len(half)
 
-    def write_index(self, rows: dict[str, dict]) -> None:
-        """Write the index: a row, with the columns of `COLUMNS`, for each id."""
-        table = [[row[name] for name in COLUMNS] for row in rows.values()]
-        tables.write_table(self.index_path, COLUMNS, table)
-
-    def videos(self, labels: dict[str, int], shape: tuple[int, ...]) -> list[Video]:
-        """The videos of `labels` (id -> label), each checked against its file on disk."""
-        if not self.index_path.exists():
-            raise DataError(f"{self.index_path}: missing. {self.remedy}")
-        kept = self.kept(shape)
-        bad = [key for key in labels if key not in kept]
-        if bad:
-            raise DataError(
-                f"{self.folder}: features of {len(bad)} of {len(labels)} videos are missing, "
-                f"damaged or out of date, the first is {bad[0]}. {self.remedy} (what is "
-                "complete is kept)"
-            )
-        frames = {key: int(kept[key]["frames"]) for key in labels}
-        return [Video(key, str(self.path(key)), frames[key], labels[key]) for key in labels]
+            yield add
+            if taken != len(positions):
+                raise DataError(
+                    f"{row.id}: expected features of {len(positions)} positions, got {taken}"
+                )
+            copied(math.inf, append)
+            append(together.tobytes())
+        self.add(row, written, positions=len(together))
 
 
-class IndexWriter:
-    """Inside `with`, keeps the index of a store on disk at most a few seconds behind `add`."""
-
-    def __init__(self, store: FeatureStore, rows: dict[str, dict]):
-        self.store, self.rows = store, rows
-        self.last = time.monotonic()
-
-    def __enter__(self):
-        return self
-
-    def add(self, video_id: str, frames: int, source: str) -> None:
-        file = self.store.path(video_id).name
-        self.rows[video_id] = {"id": video_id, "file": file, "frames": frames, "source": source}
-        if time.monotonic() - self.last > _SECONDS_BETWEEN_INDEXES:
-            self._flush()
-
-    def _flush(self):
-        self.store.write_index(self.rows)
-        self.last = time.monotonic()
-
-    def __exit__(self, *error):
-        self._flush()
+def is_partial(entry: dict) -> bool:
+    """Whether an entry of a `MapStore` has only some positions of its video."""
+    return entry["positions"] != entry["length"]
 
 
-def _shape(path):
-    """Shape of a complete float16 array file; None when it is missing, damaged or cut."""
+def _header(shape):
+    """What stands before the values of a float16 .npy file."""
+    header = io.BytesIO()
+    about = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, about)
+    return header.getvalue()
+
+
+@contextlib.contextmanager
+def _copied(path, positions, shape):
+    """Yield a function that appends the maps of a file up to a position, those not yet appended."""
+    size, done = math.prod(shape), 0
+    with open(path, "rb") if len(positions) else contextlib.nullcontext() as file:
+
+        def copied(until, append):
+            nonlocal done
+            end = np.searchsorted(positions, until)
+            while done < end:
+                some = min(end - done, _ROWS)
+                append(file.read(some * size * 2))
+                done += some
+
+        if file:
+            file.seek(_layout(file, size)[0])
+        yield copied
+
+
+def weights_file_hash(path) -> str | None:
+    """SHA-256 of the values in a Keras file of weights, whatever their layers are called."""
+    import h5py
+
+    digest, names = hashlib.sha256(), []
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+        with h5py.File(path) as file:
+            file.visit(names.append)
+            for name in sorted(names):
+                if isinstance(file[name], h5py.Dataset):
+                    digest.update(name.encode())
+                    digest.update(file[name][()].tobytes())
+    except (OSError, RuntimeError, KeyError):
         return None
-    return array.shape if array.dtype == np.float16 else None
+    return digest.hexdigest()

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from keras_attn.data import batches, records, sampling
 from keras_attn.data.batches import ClipIndex
-from keras_attn.data.features import FeatureStore
+from keras_attn.data.features import FeatureFolder, FeatureReader, is_partial
 from keras_attn.data.flow_records import check_flow_contents, read_flow_index, read_flow_provenance
+from keras_attn.data.positions import drawn_positions, fixed_positions
 from keras_attn.data.streams import Stream
 from keras_attn.data.video import Video
 from keras_attn.datasets import tables
@@ -18,9 +21,8 @@ from keras_attn.utils.files import sha256
 class Source:
     """The videos of each subset of a data folder, and how their clips are read.
 
-    `stream` is what lies at each position of a video. `feature_shape` (of a position),
-    `backbone_weights` (a path) and `provenance` are those of the cached features; without them the
-    source reads frames or flow.
+    `stream` is what lies at each position of a video. `features` reads cached features of the
+    backbone whose weights are in `feature_folder`; without them the source reads frames or flow.
     """
 
     data: Path
@@ -30,8 +32,13 @@ class Source:
     stream: Stream
     fold: int | None
     provenance: dict
-    feature_shape: tuple[int, ...] | None = None
-    backbone_weights: Path | None = None
+    features: FeatureReader | None = None
+    feature_folder: FeatureFolder | None = None
+
+    @property
+    def feature_shape(self) -> tuple[int, ...] | None:
+        """Shape of the cached features of one position."""
+        return self.features and self.features.shape
 
     def clips(self, subset: str) -> ClipIndex:
         return batches.clip_index(self.subsets[subset], self._sampler)
@@ -40,9 +47,16 @@ class Source:
         """What reads a clip for training; `random`: other frames of each segment every time."""
         settings = self.clips_settings
         numbers = batches.frame_numbers(self._sampler, settings.snippet, random)
-        if self.feature_shape:
-            return batches.read_features(numbers, self.feature_shape)
+        if self.features:
+            return batches.read_features(numbers, self.features)
         return batches.read_record(numbers, settings.size, augment, self.stream)
+
+    def features_to_answer(self, video: Video) -> np.ndarray:
+        """Cached features `(length, ...)` for a trained model; NaN where it does not look."""
+        (positions,) = fixed_positions([video], self.clips_settings, training=False).values()
+        found = np.full((video.length, *self.feature_shape), np.nan, "float32")
+        found[positions] = self.features.read(video.path, positions, video.length)
+        return found
 
     @property
     def _sampler(self):
@@ -60,38 +74,90 @@ class Source:
         }
 
 
-def open_source(data, recipe, fold: int | None = None, read=None) -> Source:
-    """Open `data` for `recipe` (its `cached`, `backbone`, `endpoint`, `stream` and `clips`).
+def open_source(
+    data, recipe, fold: int | None = None, read=None, *, training=True, check="quick", progress=None
+) -> Source:
+    """Open `data` for `recipe`, to train (else to ask a trained model) on the subsets in `read`.
 
-    The records of the subsets named in `read`, by default all, are held against their SHA-256, at
-    the speed of the disk: a wrong bit need not fail later, it can also just be learned from. Raises
-    `DataError` when the split, records, flow or features are missing, damaged, or made otherwise.
+    Without `read` these are all. Their files are held against their SHA-256, those that changed
+    since they last were, or with `check="full"` all of them, with calls of `progress(done, total,
+    text)`: a wrong bit need not fail later, it can also just be learned from. Raises `DataError`
+    when the split, records, flow or features are missing, damaged, or created with different
+    settings.
     """
-    data = Path(data)
-    classes = tables.read_classes(data)
-    labels = subset_labels(data, fold)
-    known = {key: label for subset in labels.values() for key, label in subset.items()}
-    shape = weights = None
+    folder = tables.read_data_folder(data)
+    labels = subset_labels(folder, fold)
+    checking = {"full": check == "full", "progress": progress}
+    read = [name for name in labels if read is None or name in read]
     if recipe.cached:
-        store = FeatureStore(
-            data, recipe.backbone, recipe.clips.size, recipe.endpoint, recipe.stream
-        )
-        names = {"backbone": recipe.backbone, "endpoint": recipe.endpoint}
-        provenance = store.check({**names, "size": recipe.clips.size})
-        shape, weights = tuple(provenance["shape"]), store.weights_path
-        if not weights.exists():
-            raise DataError(f"{weights}: missing. {store.remedy}")
-        videos = {video.id: video for video in store.videos(known, shape)}
+        opened = _open_features(folder, recipe, labels, read, training, checking)
     else:
-        wanted = [
-            key for subset in labels if read is None or subset in read for key in labels[subset]
-        ]
-        provenance = stream_provenance(data, recipe.stream)
-        videos = {video.id: video for video in stream_videos(data, recipe.stream, wanted)}
-    subsets = {subset: [videos[key] for key in some] for subset, some in labels.items()}
+        wanted = [key for name in read for key in labels[name]]
+        provenance, rows = stream_provenance(data, recipe.stream), list(folder.rows.values())
+        videos = stream_videos(data, recipe.stream, wanted, rows, **checking)
+        opened = {"provenance": provenance, "subsets": _in_subsets(videos, labels)}
     return Source(
-        data, classes, subsets, recipe.clips, recipe.stream, fold, provenance, shape, weights
+        data=folder.path,
+        classes=folder.classes,
+        clips_settings=recipe.clips,
+        stream=recipe.stream,
+        fold=fold,
+        **opened,
     )
+
+
+def _in_subsets(videos, labels):
+    by_id = {video.id: video for video in videos}
+    return {name: [by_id[key] for key in some] for name, some in labels.items()}
+
+
+def _open_features(folder, recipe, labels, read, training, checking):
+    """The fields of a `Source` of cached features."""
+    stream, maps = recipe.stream, recipe.cached_maps
+    features = FeatureFolder(
+        folder.path, recipe.backbone, recipe.clips.size, stream, recipe.endpoint
+    )
+    provenance = features.check({"backbone": recipe.backbone, "size": recipe.clips.size})
+    if training:
+        features.check_weights()
+    reader = features.reader(maps)
+    rows = [folder.rows[key] for some in labels.values() for key in some]
+    wanted = {key for name in read for key in labels[name]}
+    stores = [features.map_store(one.name) for one in maps]
+    entries = [store.complete(rows) for store in stores]
+    for store, found in zip(stores, entries, strict=True):
+        store.check_contents([entry for entry in found if entry["id"] in wanted], **checking)
+    label = {key: number for some in labels.values() for key, number in some.items()}
+    videos = [
+        Video(row.id, str(stores[-1].path(row.id)), stream.positions(row.frames), label[row.id])
+        for row in rows
+    ]
+    subsets = _in_subsets(videos, labels)
+    if any(is_partial(entry) for found in entries for entry in found if entry["id"] in wanted):
+        needed = _positions_read({name: subsets[name] for name in read}, recipe, training)
+        for store, found in zip(stores, entries, strict=True):
+            store.require([entry for entry in found if entry["id"] in wanted], needed)
+    return {
+        "subsets": subsets,
+        "provenance": {
+            **provenance,
+            "endpoint": recipe.endpoint,
+            "shape": list(reader.shape),
+        },
+        "features": reader,
+        "feature_folder": features,
+    }
+
+
+def _positions_read(subsets, recipe, training):
+    """The positions, by video id, that a training or an evaluation reads of each subset."""
+    read = {}
+    for name, videos in subsets.items():
+        if training and name == "train":
+            read |= drawn_positions(videos, recipe.clips, recipe.seed, recipe.epochs)
+        else:
+            read |= fixed_positions(videos, recipe.clips, training)
+    return read
 
 
 def stream_provenance(data, stream: Stream) -> dict:
@@ -102,20 +168,22 @@ def stream_provenance(data, stream: Stream) -> dict:
     return provenance
 
 
-def stream_videos(data, stream: Stream, check=None) -> list[Video]:
+def stream_videos(data, stream: Stream, check=None, rows=None, **checking) -> list[Video]:
     """The videos of `data` as a stream reads them, the contents of those in `check` checked.
 
-    `check` holds ids, by default all. Raises `DataError` for what is missing or damaged.
+    `check` holds ids, by default all; `rows` those of the usable videos, if they were read before;
+    `checking` is `full` and `progress`. Raises `DataError` for what is missing or damaged.
     """
-    found = records.read_index(data)
+    found = records.read_index(data, rows)
     check = {record.id for record in found} if check is None else set(check)
     if stream.reads_frames:
-        records.check_contents(data, [record for record in found if record.id in check])
+        some = [record for record in found if record.id in check]
+        records.check_contents(data, some, **checking)
     flows = {}
     if stream.reads_flow:
-        planes = read_flow_index(data, stream.flow_name)
+        planes = read_flow_index(data, stream.flow_name, rows)
         some = [record for record in planes if record.id in check]
-        check_flow_contents(data, stream.flow_name, some)
+        check_flow_contents(data, stream.flow_name, some, **checking)
         flows = {record.id: record.path for record in planes}
     return [
         Video(r.id, r.path, stream.positions(r.frames), r.label, flows.get(r.id, "")) for r in found
@@ -123,35 +191,48 @@ def stream_videos(data, stream: Stream, check=None) -> list[Video]:
 
 
 def subset_labels(data, fold: int | None = None) -> dict[str, dict[str, int]]:
-    """Video id -> label for each subset of the split. With `fold`, that fold is the test subset."""
-    data = Path(data)
-    classes = tables.read_classes(data)
-    rows = {row.id: row for row in tables.read_manifest(data) if row.usable}
+    """Video id -> label for each subset of the split. With `fold`, that fold is the test subset.
+
+    `data` is a path, or what was read of its tables.
+    """
+    folder = data if isinstance(data, tables.DataFolder) else tables.read_data_folder(data)
     subsets: dict[str, dict[str, int]] = {}
-    assigned = tables.read_split(data)
-    folded = all(subset.isdigit() for subset in assigned.values())
-    _check_fold(data, fold, sorted(set(assigned.values())), folded)
-    for key, subset in assigned.items():
-        subset = ("test" if int(subset) == fold else "train") if folded else subset
-        subsets.setdefault(subset, {})[key] = _single_label(rows[key], classes)
+    folds = _folds(folder)
+    _check_fold(folder, fold, folds)
+    for key, subset in folder.split.items():
+        if folds:
+            subset = "test" if int(subset) == fold else "train"
+        subsets.setdefault(subset, {})[key] = _single_label(folder.rows[key], folder.classes)
     return subsets
 
 
-def _check_fold(data, fold, names, folded):
-    if folded and (fold is None or str(fold) not in names):
+def training_subsets(folder: tables.DataFolder) -> list[list[str]]:
+    """Ids of the training videos, in their order: one list, or one for each fold held out."""
+    folds = map(int, _folds(folder)) if _folds(folder) else [None]
+    return [list(subset_labels(folder, fold).get("train", ())) for fold in folds]
+
+
+def _folds(folder):
+    """The names of the folds; none when the split has subsets."""
+    names = sorted(set(folder.split.values()))
+    return names if all(name.isdigit() for name in names) else []
+
+
+def _check_fold(folder, fold, folds):
+    if folds and (fold is None or str(fold) not in folds):
         raise UsageError(
-            f"{data}: the split has folds {', '.join(names)}; say which is held out with --fold"
+            f"{folder.path}: the split has folds {', '.join(folds)}; say with `fold` which one is "
+            "held out"
         )
-    if not folded and fold is not None:
-        raise UsageError(
-            f"{data}: the split has subsets {', '.join(names)}, not folds; drop --fold"
-        )
+    if not folds and fold is not None:
+        names = ", ".join(sorted(set(folder.split.values())))
+        raise UsageError(f"{folder.path}: the split has subsets {names}, not folds; drop `fold`")
 
 
 def _single_label(row, classes):
     if len(row.names) != 1:
         raise DataError(
-            f"{row.id}: has {len(row.names)} labels ({row.labels}); the models here "
-            "answer one class a video, so give each video one label and scan again"
+            f"{row.id}: has {len(row.names)} labels ({row.labels}); the models here answer one "
+            "class per video, so give each video one label and scan again"
         )
     return classes.index(row.labels)

@@ -227,19 +227,28 @@ class DerivedStore:
         Not in the index yet, see `add`. An error of `pieces` leaves what was there before. Any
         thread may call it.
         """
-        path, digest, size = self.path(video_id), hashlib.sha256(), 0
-        with staging(path) as temporary, open(temporary, "wb") as file:
+        with self.appending(video_id) as (append, entry):
             for piece in pieces:
+                append(piece)
+        return entry
+
+    @contextlib.contextmanager
+    def appending(self, video_id: str):
+        """Yield a function that appends bytes to a file, and a dict: as `write`, piece by piece.
+
+        The dict is filled at the end, when the file is whole.
+        """
+        path, digest, entry = self.path(video_id), hashlib.sha256(), {}
+        with staging(path) as temporary, open(temporary, "wb") as file:
+
+            def append(piece):
                 file.write(piece)
                 digest.update(piece)
-                size += len(piece)
-        return {
-            "id": video_id,
-            "file": path.name,
-            "bytes": str(size),
-            "sha256": digest.hexdigest(),
-            "mtime_ns": str(path.stat().st_mtime_ns),
-        }
+
+            yield append, entry
+        found = path.stat()
+        entry["id"], entry["file"], entry["bytes"] = video_id, path.name, str(found.st_size)
+        entry["sha256"], entry["mtime_ns"] = digest.hexdigest(), str(found.st_mtime_ns)
 
     def add(self, row: Row, written: dict, **values) -> None:
         """Put the entry of a file that `write` returned into the index, with values of `columns`.

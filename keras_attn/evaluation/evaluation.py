@@ -84,7 +84,9 @@ def evaluate(
         require("cv2", "drawing the report's pictures (none with `examples=0`)")
     run = runs.open_run(run)
     recognizer = loading.load_recognizer(run.path)
-    source = open_source(data or run.facts["data"], run.recipe, run.facts["fold"], read=(subset,))
+    source = open_source(
+        data or run.facts["data"], run.recipe, run.facts["fold"], read=(subset,), training=False
+    )
     _check_source(run, source, subset)
     videos = source.subsets[subset]
     answers = []
@@ -134,9 +136,8 @@ def _check_source(run, source: Source, subset):
 
 def _inputs(source: Source, video) -> dict:
     """What a recognizer asks about a video of `source`."""
-    if source.feature_shape:
-        features = np.load(video.path, allow_pickle=False)
-        return {"features": features.astype("float32")}
+    if source.features:
+        return {"features": source.features_to_answer(video)}
     if not source.stream.reads_flow:
         return {"jpegs": batches.encoded_frames(video.path)}
     planes = batches.decoded_planes(batches.encoded_planes(video.flow))

@@ -271,3 +271,10 @@ class Recipe:
         if self.backbone not in BACKBONES:
             raise UsageError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
         return MODELS[self.model].endpoint(self.backbone, self.arguments)
+
+    @property
+    def cached_maps(self) -> tuple:
+        """The `backbones.CachedMap`s from which cached features of `endpoint` are read."""
+        from keras_attn.backbones import cached_maps
+
+        return cached_maps(self.backbone, self.endpoint)

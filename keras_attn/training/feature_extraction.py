@@ -1,144 +1,187 @@
 """Run a backbone over prepared videos once, so that training need not."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_attn.backbones import BACKBONES, build_backbone, weights_hash
-from keras_attn.data import batches, records
-from keras_attn.data.features import FeatureStore, IndexWriter
-from keras_attn.data.sampling import Windows
-from keras_attn.data.source import stream_provenance, stream_videos
-from keras_attn.data.streams import RGB, Stream
+from keras_attn.backbones import BACKBONES, cached_maps
+from keras_attn.data.features import FeatureFolder
+from keras_attn.data.positions import drawn_positions, fixed_positions
+from keras_attn.data.source import stream_videos, training_subsets
+from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.datasets import tables
 from keras_attn.errors import UsageError
-from keras_attn.utils.files import locked, remove_leftovers, staging
+from keras_attn.recipes import RECIPES, Recipe, override
+from keras_attn.training.feature_pass import FeaturePass, FeaturesSummary
 
-
-@dataclass(frozen=True)
-class FeaturesSummary:
-    """How many videos got features now (`written`) or had them (`kept`)."""
-
-    folder: Path
-    written: int
-    kept: int
-    frames: int
-    shape: tuple[int, ...]
-
-    def lines(self) -> list[str]:
-        total = self.written + self.kept
-        shape = "x".join(map(str, self.shape))
-        return [
-            f"{total} videos = {self.written} written + {self.kept} kept",
-            f"{self.frames} frames of {shape} float16 in {self.folder}",
-        ]
-
-    def as_dict(self) -> dict:
-        return {**vars(self), "folder": str(self.folder), "shape": list(self.shape)}
+_WORTH_LEAVING_OUT = 1 / 3  # of the positions of a video; fewer are stored with the others
 
 
 def features(
-    data,
-    backbone: str = "inception_v3",
+    data: Path | str,
     *,
+    recipe: Sequence[str] | None = None,
+    backbone: str | None = None,
     endpoint: str | None = None,
     weights: str | None = "imagenet",
     size: int | None = None,
-    stream: Stream = RGB,
+    input: Input | None = None,
+    flow_method: FlowMethod | None = None,
+    snippet: int | None = None,
     batch_size: int = 32,
     progress=None,
 ) -> FeaturesSummary:
-    """Write what a backbone makes of every position of every record of `data`, as float16.
+    """Compute the backbone features of the records of a data folder, once, as float16.
 
-    With the default `stream` these are the frames, otherwise stacked planes of flow, or both.
+    The backbone runs once for all endpoints that are wanted, and what is there is kept: recipes of
+    one backbone, size and input share its maps. For recipes, the positions of a long video that
+    neither their epochs nor an evaluation reads are left out; without a recipe there are all.
 
-    `endpoint` is where the backbone is cut (`BACKBONES[name].endpoints`; several joined by "+"), by
-    default at its last maps. `size` is the input side in pixels, by default the backbone's own;
-    `weights` are `"imagenet"`, a path, or None for random ones. Videos that have their features are
-    left alone. Raises `DataError` when the folder holds features that were made in another way or a
-    record is damaged, `UserError` when another process writes there.
+    Args:
+        data: Data folder with records; for flow, also with flow.
+        recipe: Names of the recipes (or Recipe objects) whose features are computed. They must
+            have the same backbone, size and input; other arguments replace what they say.
+        backbone: Name of the backbone; without a recipe, inception_v3.
+        endpoint: Where the backbone is cut: one of its endpoints, or several maps joined by "+".
+            Without a recipe, its last map.
+        weights: "imagenet", the path of a weights file, or none for random weights.
+        size: Side in pixels to which frames are stretched; without a recipe, the backbone's own.
+        input: What the backbone sees at each position; without a recipe, rgb.
+        flow_method: Method by which the flow was estimated; without a recipe, tvl1.
+        snippet: Planes of flow at each position; without a recipe, 5, and for rgb 1.
+        batch_size: Frames that are computed at once.
+        progress: Called with the number of videos done, of all to do, and a text; at first with the
+            expected time and disk space.
+
+    Returns:
+        A `FeaturesSummary`.
+
+    Raises:
+        UsageError: An argument, or the recipes together, cannot be meant.
+        DataError: The folder holds features of other settings, or a record is damaged.
+        UserError: Another process writes there, or the disk has not enough room.
     """
-    if backbone not in BACKBONES:
-        raise UsageError(f"no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
     if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    if stream.frames > 1:
-        raise UsageError(
-            f"snippet={stream.snippet} needs input flow, warped_flow or rgb_and_flow: features of "
-            "RGB belong to single frames"
-        )
-    entry = BACKBONES[backbone]
-    if not entry.per_frame:
-        raise UsageError(
-            f"backbone {backbone}: sees the frames of a clip together, so nothing of a single "
-            "frame can be cached; train it with --set cached=false"
-        )
-    size = entry.size if size is None else size
-    endpoint = endpoint or entry.endpoint
-    keras.utils.set_random_seed(0)  # weights=None must give the same backbone when taken up again
+        raise UsageError(f"`batch_size` must be at least 1, got {batch_size}")
+    flow = {"input": input, "flow_method": flow_method, "snippet": snippet}
+    names = [recipe] if isinstance(recipe, str | Recipe) else list(recipe or ())
+    wanted = [_of_recipe(name, backbone, endpoint, size, **flow) for name in names] or [
+        _without_recipe(backbone, endpoint, size, **flow)
+    ]
+    _check_alike(names, wanted)
+    data, (name, size, stream) = Path(data), wanted[0].shared
+    entry = _per_frame(name, stream)
     try:
-        model = build_backbone(backbone, size, weights, endpoint, stream.channels)
+        maps = [one for some in wanted for one in cached_maps(name, some.endpoint)]
     except ValueError as error:
         raise UsageError(str(error)) from error
-    shape = tuple(model.output_shape[1:])
-    store = FeatureStore(data, backbone, size, endpoint, stream)
-    made = stream_provenance(data, stream)
-    flow = {"flow": made.pop("flow"), "snippet": stream.snippet} if stream.reads_flow else {}
-    store.claim(
-        {
-            "backbone": backbone,
-            "endpoint": endpoint,
-            "size": size,
-            "shape": list(shape),
-            "weights": None if weights is None else str(weights),
-            "weights_sha256": weights_hash(model),
-            "preprocessing": entry.preprocessing,
-            "geometry": f"whole frame stretched to {size} x {size}",
-            "records": made,
-            **flow,
-        }
+    size = entry.size if size is None else size
+    folder = FeatureFolder(data, name, size, stream, wanted[0].endpoint or entry.endpoint)
+    found = tables.read_data_folder(data)
+    rows = list(found.rows.values())
+    videos, recipes = stream_videos(data, stream, (), rows), [one.recipe for one in wanted]
+    readable = _readable(found, recipes, videos) if all(recipes) else {}
+    return FeaturePass(folder, maps, rows, videos, weights, batch_size, progress).run(readable)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One endpoint, and the recipe, if any, that says which positions of it are read."""
+
+    backbone: str
+    size: int | None
+    stream: Stream
+    endpoint: str | None
+    recipe: Recipe | None = None
+
+    @property
+    def shared(self):
+        return self.backbone, self.size, self.stream
+
+
+def _given(value, default):
+    return default if value is None else value
+
+
+def _without_recipe(backbone, endpoint, size, input, flow_method, snippet):
+    input = input or "rgb"
+    snippet = _given(snippet, 1 if input == "rgb" else 5)
+    stream = Stream(input, flow_method or "tvl1", snippet)
+    return _Wanted(backbone or "inception_v3", size, stream, endpoint)
+
+
+def _of_recipe(name, backbone, endpoint, size, input, flow_method, snippet):
+    if not isinstance(name, Recipe) and name not in RECIPES:
+        raise UsageError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    recipe = name if isinstance(name, Recipe) else RECIPES[name]
+    recipe = override(recipe, {"input": input}) if input else recipe
+    if not recipe.cached:
+        raise UsageError(
+            f"the recipe {name} reads frames (cached=false), so that it needs no features; if you "
+            "train it with cached=true, give `backbone`, `endpoint` and `size`"
+        )
+    clips = dataclasses.replace(
+        recipe.clips,
+        size=_given(size, recipe.clips.size),
+        snippet=_given(snippet, recipe.clips.snippet),
     )
-    busy = f"{store.folder}: another process makes these features; wait for it, or stop it"
-    with locked(store.folder, busy) as held:
-        if held:
-            remove_leftovers(store.folder)
-        with staging(store.weights_path) as beside:
-            model.save_weights(beside)
-        return _fill(store, model, shape, batch_size, progress)
+    recipe = dataclasses.replace(
+        recipe,
+        backbone=backbone or recipe.backbone,
+        flow_method=flow_method or recipe.flow_method,
+        clips=clips,
+    )
+    endpoint = endpoint or recipe.endpoint
+    return _Wanted(recipe.backbone, clips.size, recipe.stream, endpoint, recipe)
 
 
-def _fill(store, model, shape, batch_size, progress):
-    kept = store.kept(shape)
-    rows = records.read_index(store.data)
-    missing = [row.id for row in rows if row.id not in kept]
-    videos = stream_videos(store.data, store.stream, missing)
-    sources = {row.id: row.sha256 for row in tables.read_manifest(store.data)}
-    with IndexWriter(store, dict(kept)) as index:
-        for number, video in enumerate(videos, 1):
-            if video.id not in kept:
-                pieces = maps(model, video, store.size, store.stream, batch_size)
-                store.write(video.id, pieces, video.length, shape)
-                index.add(video.id, video.length, sources[video.id])
-            if progress:
-                progress(number, len(videos), video.id)
-    positions = sum(video.length for video in videos)
-    return FeaturesSummary(store.folder, len(missing), len(videos) - len(missing), positions, shape)
+def _check_alike(names, wanted):
+    for name, other in zip(names, wanted, strict=False):
+        if other.shared != wanted[0].shared:
+            raise UsageError(
+                f"the recipes {names[0]} and {name} read features of different backbones, sizes or "
+                f"inputs ({wanted[0].shared} and {other.shared}): compute them one after the other"
+            )
 
 
-def maps(model, video, size, stream, batch_size):
-    """The maps of all positions of a video, `batch_size` at a time; the last piece is filled up
-    and cut, because a model is compiled again for each size of a batch."""
-    numbers = batches.frame_numbers(Windows(batch_size, batch_size), stream.snippet)
-    read = batches.read_record(numbers, size, stream=stream)
+def _per_frame(name, stream):
+    """The backbone's entry of the table; `UsageError` unless its features can be cached."""
+    if name not in BACKBONES:
+        raise UsageError(f"no backbone {name!r}; there are {', '.join(BACKBONES)}")
+    if stream.frames > 1:
+        raise UsageError(
+            f"`snippet` {stream.snippet} needs `input` flow, warped_flow or rgb_and_flow: features "
+            "of RGB belong to single frames"
+        )
+    if not BACKBONES[name].per_frame:
+        raise UsageError(
+            f"backbone {name}: sees the frames of a clip together, so nothing of a single frame "
+            "can be cached; train it with --set cached=false"
+        )
+    return BACKBONES[name]
 
-    def pixels(start):
-        whole = {"path": video.path, "flow": video.flow, "length": video.length, "start": start}
-        return read(whole | {"seed": 0})["video"]
 
-    starts = np.arange(0, video.length, batch_size, dtype="int32")
-    dataset = tf.data.Dataset.from_tensor_slices(starts).map(pixels, tf.data.AUTOTUNE).prefetch(2)
-    for start, pictures in zip(starts, dataset, strict=True):
-        yield model.predict_on_batch(pictures)[: video.length - start]
+def _readable(folder, recipes, videos) -> dict[str, np.ndarray]:
+    """The positions that the recipes read, by video id; no entry where it is nearly all of them.
+
+    Without a split nothing is known of the training videos, and all positions are kept.
+    """
+    if not (folder.path / "split.csv").exists():
+        return {}
+    by_id, found = {video.id: video for video in videos}, []
+    for recipe in recipes:
+        clips = recipe.clips
+        found += [fixed_positions(videos, clips, training) for training in (True, False)]
+        for ids in training_subsets(folder):
+            some = [by_id[key] for key in ids]
+            found.append(drawn_positions(some, clips, recipe.seed, recipe.epochs))
+    readable = {}
+    for video in videos:
+        together = [some[video.id] for some in found if video.id in some]
+        positions = np.unique(np.concatenate(together)).astype("int32")
+        if len(positions) <= (1 - _WORTH_LEAVING_OUT) * video.length:
+            readable[video.id] = positions
+    return readable

@@ -4,10 +4,9 @@ import dataclasses
 import math
 from pathlib import Path
 
-from keras_attn.backbones import weights_hash
+from keras_attn.backbones import build_backbone
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
-from keras_attn.errors import DataError
 from keras_attn.models.base import swap_input
 from keras_attn.recipes import Recipe
 from keras_attn.training import build, flow_pretraining, runs
@@ -157,7 +156,7 @@ def _finish(run, source, model, state):
         size = recipe.clips.size
         shape = (recipe.clips.frames, size, size, recipe.stream.channels)
         model = swap_input(model, recipe.backbone, shape)
-        _fill(model.image_network, source)
+        _fill(model.image_network, recipe, source)
     with staging(run.model) as temporary:
         model.save(temporary)
     results = run.facts | {
@@ -171,17 +170,14 @@ def _finish(run, source, model, state):
     write_json(run.results, results)
 
 
-def _fill(backbone, source):
+def _fill(backbone, recipe, source):
     """Give the backbone the weights that made the features, and no others."""
-    path, expected = source.backbone_weights, source.provenance["weights_sha256"]
-    try:
-        backbone.load_weights(path)
-        found = weights_hash(backbone)
-    except (OSError, ValueError, KeyError) as error:
-        found = f"unreadable ({error})"
-    if found != expected:
-        raise DataError(
-            f"{path}: is not the backbone that made the features: its weights have the hash "
-            f"{found}, expected {expected}. The training is kept: put the file back with "
-            "keras-attn features, and go on with `resume=True`."
-        )
+    source.feature_folder.check_weights()
+    made = build_backbone(
+        recipe.backbone,
+        recipe.clips.size,
+        source.feature_folder.weights_path,
+        recipe.endpoint,
+        recipe.stream.channels,
+    )
+    backbone.set_weights(made.get_weights())

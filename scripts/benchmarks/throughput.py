@@ -27,7 +27,7 @@ from keras_attn.datasets import tables
 from keras_attn.datasets.scanning import scan
 from keras_attn.errors import UsageError, UserError
 from keras_attn.training import runs
-from keras_attn.training.feature_extraction import maps
+from keras_attn.training.backbone_outputs import computed
 from keras_attn.utils.files import write_atomic
 
 REPEATS = 3
@@ -167,9 +167,9 @@ def _features(bench):
     distributed = naive_baselines.time_distributed(model, frames=16, size=bench.size)
 
     def ours():
-        for video in videos:
-            for _ in maps(model, video, bench.size, RGB, batch_size=32):
-                pass
+        positions = [np.arange(video.length, dtype="int32") for video in videos]
+        for _ in computed(model, videos, positions, bench.size, RGB, batch_size=32):
+            pass
 
     def baseline():
         for row in some:

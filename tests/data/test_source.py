@@ -22,7 +22,7 @@ def data(tiny_features, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", [SMALL, VIDEO])
-def test_parts_hold_the_split_with_labels_and_files(tiny_features, recipe):
+def test_subsets_hold_the_split_with_labels_and_files(tiny_features, recipe):
     source = open_source(tiny_features, recipe)
     split = tables.read_split(tiny_features)
     assert source.classes == ["down", "left", "right", "up"]
@@ -54,12 +54,12 @@ def test_folds(data):
     assert set(subsets) == {"train", "test"}
     assert sorted(subsets["test"]) == sorted(ids[1::3]) and len(subsets["train"]) == 16
     for fold in (None, 3, -1):
-        with pytest.raises(UsageError, match=r"folds 0, 1, 2; say which .*--fold"):
+        with pytest.raises(UsageError, match=r"folds 0, 1, 2; say with `fold` which"):
             subset_labels(data, fold)
 
 
 def test_a_fold_of_a_split_without_folds(tiny_features):
-    with pytest.raises(UsageError, match="not folds; drop --fold"):
+    with pytest.raises(UsageError, match="not folds; drop `fold`"):
         subset_labels(tiny_features, fold=0)
 
 
@@ -74,16 +74,17 @@ MISSING = {
     "classes.txt": (SMALL, "classes.txt.*keras-attn scan"),
     "manifest.csv": (SMALL, "manifest.csv.*keras-attn scan"),
     "split.csv": (SMALL, "split.csv.*keras-attn split"),
-    "features": (SMALL, "no features here.*keras-attn features"),
-    "features/tiny-32-maps/index.csv": (SMALL, "index.csv.*keras-attn features"),
-    "features/tiny-32-maps/backbone.weights.h5": (SMALL, "weights.h5.*keras-attn features"),
+    "features": (SMALL, "tiny-32/provenance.json: no such file.*keras-attn features"),
+    "features/tiny-32/maps": (SMALL, "maps/provenance.json: no such file.*keras-attn features"),
+    "features/tiny-32/maps/index.csv": (SMALL, "index.csv.*keras-attn features"),
+    "features/tiny-32/backbone.weights.h5": (SMALL, "weights.h5: is not the.*keras-attn features"),
     "records": (VIDEO, "records.*keras-attn prepare"),
     "records/index.csv": (VIDEO, "index.csv.*keras-attn prepare"),
 }
 
 
 @pytest.mark.parametrize("name", MISSING)
-def test_what_is_missing_is_named_with_the_verb_that_makes_it(data, name):
+def test_missing_files_are_named_with_the_verb_that_makes_them(data, name):
     recipe, message = MISSING[name]
     path = data / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -117,10 +118,10 @@ def part_of(data, video_id):
 
 
 def test_features_of_another_backbone_or_size_are_refused(data):
-    path = data / "features" / "tiny-32-maps" / "provenance.json"
+    path = data / "features" / "tiny-32" / "provenance.json"
     write_json(path, {**read_json(path), "backbone": "mobilenet_v2"})
     with pytest.raises(DataError, match="backbone is 'mobilenet_v2', expected 'tiny'"):
         open_source(data, SMALL)
     other = dataclasses.replace(SMALL, clips=dataclasses.replace(SMALL.clips, size=64))
-    with pytest.raises(DataError, match="tiny-64-maps: no features here"):
+    with pytest.raises(DataError, match="tiny-64/provenance.json: no such file"):
         open_source(data, other)

@@ -11,7 +11,7 @@ import keras_attn
 from keras_attn import flow
 from keras_attn.backbones import build_backbone
 from keras_attn.data import batches, transforms
-from keras_attn.data.features import FeatureStore
+from keras_attn.data.features import FeatureFolder
 from keras_attn.data.flow_estimation import planes_of as planes_between
 from keras_attn.data.sampling import Segments
 from keras_attn.data.source import open_source, stream_videos
@@ -163,15 +163,15 @@ def test_flow_is_computed_from_the_frames_where_none_is_given(run, tiny_flow):
 
 
 def test_cached_features_of_flow_are_the_backbone_on_stacks(tiny_flow):
-    stream = Stream("flow", snippet=3)
-    summary = keras_attn.features(tiny_flow, "tiny", weights=None, size=32, stream=stream)
-    assert summary.folder.name == "tiny-32-maps-tvl1-3" and summary.frames == 24 * 11
-    backbone = build_backbone("tiny", 32, channels=6)
-    backbone.load_weights(summary.folder / "backbone.weights.h5")
+    stream, tiny = Stream("flow", snippet=3), {"backbone": "tiny", "weights": None, "size": 32}
+    summary = keras_attn.features(tiny_flow, input="flow", snippet=3, **tiny)
+    assert summary.folder.name == "tiny-32-tvl1-3" and summary.positions == 24 * 11
+    backbone = build_backbone("tiny", 32, summary.folder / "backbone.weights.h5", channels=6)
     video = stream_videos(tiny_flow, stream)[0]
     planes = tf.image.resize(planes_of(video), (32, 32), antialias=True).numpy()
     stacks = [np.concatenate(planes[np.minimum([t, t + 1, t + 2], 10)], -1) for t in range(11)]
-    found = np.load(FeatureStore(tiny_flow, "tiny", 32, "maps", stream).path(video.id))
+    store = FeatureFolder(tiny_flow, "tiny", 32, stream).map_store("maps")
+    found = np.load(store.path(video.id))
     np.testing.assert_allclose(found, backbone.predict(np.stack(stacks), verbose=0), atol=5e-3)
     recipe = dataclasses.replace(small(), cached=True, train_backbone=False)
     cached = keras_attn.train(recipe, tiny_flow, tiny_flow.parent / "cached")
@@ -184,8 +184,8 @@ def test_cached_features_of_flow_are_the_backbone_on_stacks(tiny_flow):
 
 
 def test_frames_side_by_side_are_not_taken_for_flow(tiny_data):
-    with pytest.raises(UsageError, match="snippet=2 needs input flow"):
-        keras_attn.features(tiny_data, "tiny", weights=None, size=32, stream=Stream(snippet=2))
+    with pytest.raises(UsageError, match="`snippet` 2 needs `input` flow"):
+        keras_attn.features(tiny_data, backbone="tiny", weights=None, size=32, snippet=2)
     for wrong in ({"input": "depth"}, {"flow_method": "tvl1_opencv"}, {"snippet": -2}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             Stream(**wrong)

@@ -182,8 +182,7 @@ def test_the_saved_model_takes_video_and_answers_like_the_features(small_run, ti
     found = model.predict(video[0], verbose=0)
     for name in ("logits", "step_logits", "spatial_attention"):
         np.testing.assert_allclose(found[name], expected[name], atol=2e-3)
-    stored = keras.models.clone_model(model.get_layer("backbone").layer)
-    stored.load_weights(source.backbone_weights)
+    stored = build_backbone("tiny", 32, source.feature_folder.weights_path)
     for x, y in zip(
         stored.get_weights(), model.get_layer("backbone").layer.get_weights(), strict=True
     ):
@@ -191,15 +190,18 @@ def test_the_saved_model_takes_video_and_answers_like_the_features(small_run, ti
 
 
 def test_another_backbone_file_is_found_before_the_model_is_written(eager, data, tmp_path):
-    path = data / "features" / "tiny-32-maps" / "backbone.weights.h5"
+    path = data / "features" / "tiny-32" / "backbone.weights.h5"
     whole = path.read_bytes()
     keras.utils.set_random_seed(99)
     build_backbone("tiny", 32).save_weights(path)
+    message = r"weights\.h5: is not the backbone.*expected [0-9a-f]"
     for content in (path.read_bytes(), b"garbage"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"weights\.h5: is not the backbone.*expected [0-9a-f]"):
-            train.train(SHORT, data, tmp_path / "run", resume=True)
-        assert not (tmp_path / "run" / "model.keras").exists()
+        refused(DataError, message, SHORT, data, tmp_path / "run")
+    path.write_bytes(whole)
+    with pytest.raises(DataError, match=message):
+        train.train(SHORT, data, tmp_path / "run", progress=lambda _: path.write_bytes(content))
+    assert not (tmp_path / "run" / "model.keras").exists()
     path.write_bytes(whole)
     assert train.train(SHORT, data, tmp_path / "run", resume=True).finished()
 
