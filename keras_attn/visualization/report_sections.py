@@ -8,6 +8,7 @@ from keras_attn.visualization.html import percent
 
 _LEGIBLE = 30  # classes whose names fit around a confusion matrix
 _DRAWABLE = 200  # classes; beyond, the matrix would weigh megabytes and tell nothing
+_DEEP = 0.75  # share of a row from which the other color of text is read more easily
 _FEW = 20  # groups below which a bootstrap interval is known to be rough
 
 
@@ -91,7 +92,7 @@ def _confusion(summary):
 def _cells(label, counts):
     cells, total = [], max(int(counts.sum()), 1)
     for column, count in enumerate(int(n) for n in counts):
-        kinds = {"right": column == label, "zero": not count, "deep": count / total > 0.5}
+        kinds = {"right": column == label, "zero": not count, "deep": count / total > _DEEP}
         kind = " ".join(name for name, holds in kinds.items() if holds)
         cells.append({"count": count, "share": count / total, "kind": kind})
     return cells
