@@ -26,7 +26,7 @@ _KINDS = ("video", "planes")
 class ClipIndex:
     """Every clip of some videos: the number of its video and its first frame, both int32.
 
-    A million clips are common, so that what belongs to a video is kept once per video.
+    A million clips are common, so data of a video is kept once per video, not per clip.
     """
 
     videos: tuple[Video, ...]
@@ -127,7 +127,7 @@ def read_record(numbers, size: int, augment=(), stream=RGB):
 
 
 def _pictures(example, chosen, stream):
-    """What lies at `chosen (n, L)`: `video (N, H, W, 3)` and `planes (N, h, w, 2)`, uint8."""
+    """Pictures at positions `chosen (n, L)`: `video (N, H, W, 3)`, `planes (N, h, w, 2)`, uint8."""
     found = {}
     if stream.reads_frames:
         wanted, places = tf.unique(tf.reshape(chosen[:, : stream.frames], [-1]))

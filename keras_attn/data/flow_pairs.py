@@ -29,7 +29,7 @@ _APART = rb"(?:\s|#[^\n]*\n)+"
 _NUMBER = rb"([1-9][0-9]{0,4})"
 _PPM = re.compile(rb"P6" + (_APART + _NUMBER) * 3 + rb"\s")
 _FLO_HEADER = 12  # bytes
-_LARGEST_KNOWN = 1e9  # pixels; what is above says "unknown" in the format of Middlebury
+_MAXIMUM_KNOWN = 1e9  # pixels; what is above says "unknown" in the format of Middlebury
 _FLOW = (None, None, 2)
 
 
@@ -59,9 +59,10 @@ class TruePairs:
 
 @dataclasses.dataclass(frozen=True)
 class ClipPairs:
-    """Pairs of the videos' own frames, `each` of every video; its planes of flow lie beside.
+    """Pairs of the videos' own frames, `each` per video, with the flow that was estimated for them.
 
-    One pair comes from each of `each` equal parts of a video: any with a seed, else the middle.
+    A video is divided into `each` equal parts, and a part gives one pair: a random one with a seed,
+    else the middle one.
     """
 
     videos: tuple[Video, ...]
@@ -148,7 +149,7 @@ def _checked_trio(paths):
 
 
 def _ppm_header(path):
-    """Where the pixels of a binary PPM begin, its width and its height."""
+    """Offset of the pixels of a binary PPM, its width and its height."""
     with open(path, "rb") as file:
         found = _PPM.match(file.read(1024))
     if not found or found[3] != b"255":
@@ -179,24 +180,24 @@ def read_truth(first, second, flow) -> tuple[np.ndarray, np.ndarray]:
     frames, motion = np.stack([read_ppm(first), read_ppm(second)]), codec.read_flo(flow)
     if motion.shape[:2] != frames.shape[1:3]:
         raise DataError(f"{flow}: is of another size than {first}; copy or make it again")
-    unknown = np.count_nonzero(~(np.abs(motion) <= _LARGEST_KNOWN).all(-1))
+    unknown = np.count_nonzero(~(np.abs(motion) <= _MAXIMUM_KNOWN).all(-1))
     if unknown:
         raise DataError(
             f"{flow}: the flow of {unknown} of {motion[..., 0].size} pixels is unknown (NaN or "
-            f"above {_LARGEST_KNOWN:.0e}), expected that of all; leave the pair out"
+            f"above {_MAXIMUM_KNOWN:.0e}), expected that of all; leave the pair out"
         )
     return frames, motion
 
 
 def held_out(items) -> tuple[list, list]:
-    """Every fifth of some items, at least one, is held out: what is left, and those.
+    """Hold out every fifth item, at least one; returns the others and those held out.
 
     Raises `DataError` for fewer than two.
     """
     if len(items) < 2:
         raise DataError(
             f"flow cannot be learnt from {len(items)} pairs, or groups of videos: one is held out, "
-            "so that two are the least; add some"
+            "so there must be two or more; add some"
         )
     held = range(4, len(items), 5) if len(items) > 4 else [len(items) - 1]
     return [item for i, item in enumerate(items) if i not in held], [items[i] for i in held]

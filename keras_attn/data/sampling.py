@@ -1,4 +1,4 @@
-"""Which frames of a video make its clips, and in which order clips are read: integers only."""
+"""Choice of the frames of clips, and the order in which clips are read: integers only."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Segments:
-    """One clip a video: from each of `frames` equal parts one snippet of `snippet` frames.
+    """One clip per video: from each of `frames` equal parts one snippet of `snippet` frames.
 
     Wang et al. 2016 (TSN). With a seed the snippet lies anywhere in its part, without in its
     middle; parts may be shorter than a frame, so that any length will do.
@@ -54,7 +54,7 @@ class Segments:
 
 
 def sampler(clips, training: bool) -> Windows | Segments:
-    """What the fields `sampling`, `frames`, `stride`, `step` and so on of a recipe's clips mean."""
+    """The sampler that a recipe's `clips` describe (`sampling`, `frames`, `stride`, ...)."""
     if clips.sampling == "windows":
         return Windows(clips.frames, clips.stride, clips.step)
     return Segments(clips.frames if training else clips.inference_frames, clips.snippet)

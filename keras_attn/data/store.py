@@ -56,7 +56,7 @@ class DerivedStore:
         self.index: dict[str, dict] = {}  # complete entries by video id, while writing
 
     def expected(self, row: Row) -> dict:
-        """Values, by column, of the entry of a video; that of `source` goes without saying."""
+        """Index values that the entry of a video must have, besides its `source`."""
         return {}
 
     def remedy(self) -> str:
@@ -64,7 +64,7 @@ class DerivedStore:
         raise AssertionError("a subclass says which command makes its files")
 
     def hint(self, missing: list[Row]) -> str:
-        """More to say of videos whose files are missing."""
+        """An addition to the error about videos whose files are missing."""
         return ""
 
     def path(self, video_id: str) -> Path:
@@ -222,7 +222,7 @@ class DerivedStore:
         return {one["id"]: one for one in whole if one["id"] not in damaged}
 
     def write(self, video_id: str, pieces) -> dict:
-        """Write a file from pieces of bytes, whole or not at all; the start of its entry.
+        """Write a file from pieces of bytes, whole or not at all; returns the start of its entry.
 
         Not in the index yet, see `add`. An error of `pieces` leaves what was there before. Any
         thread may call it.
@@ -279,7 +279,7 @@ class DerivedStore:
         return sorted(path.name for path in self.folder.iterdir() if path.name not in known)
 
     def orphan_notes(self, rows: list[Row]) -> tuple[str, ...]:
-        """What a summary says of `orphans`: one sentence, or none."""
+        """The note of a summary about `orphans`: one sentence, or none."""
         orphans = self.orphans(rows)
         return (
             f"{len(orphans)} files in {self.folder} belong to no usable video and are not used; "

@@ -1,4 +1,4 @@
-"""What a model sees at each position of a video: frames, planes of optical flow, or both."""
+"""Streams: a model's input at each position of a video: frames, planes of flow, or both."""
 
 import typing
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def flow_name(method: str, warped: bool) -> str:
 
 
 def in_graph(flow: dict | None) -> bool:
-    """Whether flow that was made so, if any, can be computed in TensorFlow, without OpenCV."""
+    """Whether flow of these settings, if any, can be computed in TensorFlow, without OpenCV."""
     return flow is None or (flow["method"] == "tvl1" and not flow["warped"])
 
 
@@ -36,10 +36,10 @@ class Stream:
         for name, known in (("input", INPUTS), ("flow_method", FLOW_METHODS)):
             if getattr(self, name) not in known:
                 raise UsageError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                    f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
         if self.snippet < 1:
-            raise UsageError(f"snippet must be at least 1, got {self.snippet}")
+            raise UsageError(f"`snippet` must be at least 1, got {self.snippet}")
 
     @property
     def reads_frames(self) -> bool:
@@ -69,7 +69,7 @@ class Stream:
 
     @property
     def suffix(self) -> str:
-        """What the name of a folder of features has at its end."""
+        """End of the name of a folder of features."""
         if not self.reads_flow:
             return ""
         return f"-{'rgb_' * self.reads_frames}{self.flow_name}-{self.snippet}"

@@ -21,7 +21,7 @@ def resize_stretched(pictures, size):
 
 
 def side_by_side(parts: dict, stream):
-    """All that belongs to a position in its channels: `(n, size, size, channels of the stream)`.
+    """Join the pictures of a position in its channels: `(n, size, size, channels of the stream)`.
 
     `parts["video"] (n * F, size, size, 3)` and `parts["planes"] (n * L, size, size, 2)` hold the F
     frames and L planes of each of n positions; the order is frames first, x before y.

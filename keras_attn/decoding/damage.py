@@ -1,4 +1,4 @@
-"""What can be wrong with a video file, and what to do about it."""
+"""Problems of video files, and their remedies."""
 
 import numpy as np
 
@@ -23,15 +23,15 @@ class Problem(Exception):
 
 
 def explain(error: Exception, info: dict | None) -> str:
-    """The reason for any exception met while a file was read, with the frames decoded so far."""
+    """Describe an exception met while a file was read, with the frames decoded so far."""
     if isinstance(error, Problem):
         problem = error
     elif isinstance(error, MemoryError):
         problem = out_of_memory()
     elif isinstance(error, OSError) and not _from_ffmpeg(error):
-        problem = Problem("unreadable", *_UNREADABLE.get(type(error), (what(error), COPY_AGAIN)))
+        problem = Problem("unreadable", *_UNREADABLE.get(type(error), (brief(error), COPY_AGAIN)))
     else:
-        problem = Problem("damaged", f"the decoder says {what(error)}")
+        problem = Problem("damaged", f"the decoder says {brief(error)}")
     kind, details, remedy = problem.args
     if kind == "damaged" and info:
         promised = f" of {info['promised']} promised" if info["promised"] else ""
@@ -62,7 +62,7 @@ def out_of_memory() -> Problem:
     )
 
 
-def what(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The exception in a few words, on one line and without the path."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return f"{type(error).__name__} ({text[:120]})"

@@ -1,4 +1,4 @@
-"""One video file to frames, by way of a worker process with limits of memory and time."""
+"""Read the frames of one video file in a worker process with limits of memory and time."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from keras_attn.errors import DataError
 def read_frames(
     path, short_side: int = 256, *, memory_gib=2.0, timeout: float = 60.0, max_bytes=2**30
 ) -> tuple[np.ndarray, dict]:
-    """Frames `(n, H, W, 3)` uint8 RGB of a video file, and what is known of the file.
+    """Frames `(n, H, W, 3)` uint8 RGB of a video file, and facts about the file.
 
     The shorter of H and W is `short_side`; a smaller video keeps its size, since enlarging adds
     nothing that a model could see. `info` has `frames`, `promised`, `fps`, `width`, `height` (of
     the file), `bytes` and `sha256`. Raises `DataError` with the path, the problem and the remedy
     for a file that is damaged in any part, needs more than `memory_gib` or `timeout` seconds, or
     whose frames take more than `max_bytes`: 1 GiB holds 2.7 minutes of 256 x 341 pixels at 25
-    frames a second.
+    frames per second.
     """
     request = {
         "operation": "frames",

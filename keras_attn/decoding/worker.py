@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from keras_attn.decoding import SIZE_BYTES
-from keras_attn.decoding.damage import Problem, explain, shortage, what
+from keras_attn.decoding.damage import Problem, brief, explain, shortage
 
 _LIBAVCODEC = ".".join(str(part) for part in av.library_versions["libavcodec"])
 DECODER = f"PyAV {av.__version__}, libavcodec {_LIBAVCODEC}"
@@ -120,7 +120,7 @@ def _container(path):
     except av.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-        raise Problem("not a video", f"or its header is damaged: {what(error)}") from None
+        raise Problem("not a video", f"or its header is damaged: {brief(error)}") from None
 
 
 def _note(frame, info, times):

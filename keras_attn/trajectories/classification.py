@@ -147,9 +147,9 @@ def _encoder(components, sample):
     if components < 1:
         raise UsageError(f"`components` must be at least 1, got {components}")
     encoder = FisherEncoder(components)
-    if sample < encoder.least:
+    if sample < encoder.minimum:
         raise UsageError(
-            f"`sample` must be at least {encoder.least} for {components} components, got {sample}"
+            f"`sample` must be at least {encoder.minimum} for {components} components, got {sample}"
         )
     return encoder
 
@@ -182,10 +182,10 @@ def _several_classes(data, labels):
 
 def _learn_vocabulary(store, encoder, train, sample):
     chosen = store.sample(train, sample)
-    if len(chosen) < encoder.least:
+    if len(chosen) < encoder.minimum:
         raise DataError(
             f"{store.data}: {len(chosen)} trajectories in the training subset to learn from, but "
-            f"{encoder.components} components need {encoder.least}. Videos have none "
+            f"{encoder.components} components need {encoder.minimum}. Videos have none "
             "below 16 frames, or where nothing but the camera moves; with more videos or "
             "fewer components there may be enough"
         )

@@ -38,8 +38,8 @@ class FisherEncoder:
         return sum(2 * self.components * (length // 2) for length in LENGTHS.values())
 
     @property
-    def least(self) -> int:
-        """Trajectories that `fit` needs at least."""
+    def minimum(self) -> int:
+        """Minimum number of trajectories that `fit` needs."""
         return max(self.components, max(LENGTHS.values()) // 2)
 
     def fit(self, sample) -> "FisherEncoder":
@@ -49,9 +49,9 @@ class FisherEncoder:
         numbers in a reduced descriptor.
         """
         _check(sample)
-        if len(sample) < self.least:
+        if len(sample) < self.minimum:
             raise ValueError(
-                f"sample must hold at least {self.least} trajectories for {self.components} "
+                f"sample must hold at least {self.minimum} trajectories for {self.components} "
                 f"components, got {len(sample)}"
             )
         self._steps = {name: self._learn(part) for name, part in _split(sample).items()}

@@ -10,14 +10,14 @@ from keras_attn.errors import require
 
 PER_OCTAVE = 2  # scales from a size to half of it
 MOST_SCALES = 8
-SMALLEST = 32  # pixels of the short side
+MINIMUM_SIDE = 32  # pixels of the short side
 
 _FARNEBACK = {"winsize": 10, "iterations": 2, "poly_n": 7, "poly_sigma": 1.5}
 _MEDIAN = 5  # pixels
 SETTINGS = {
     "per_octave": PER_OCTAVE,
     "scales": MOST_SCALES,
-    "smallest": SMALLEST,
+    "minimum_side": MINIMUM_SIDE,
     "farneback": _FARNEBACK,
     "median": _MEDIAN,
 }
@@ -33,13 +33,13 @@ def sizes(height: int, width: int) -> list[tuple[int, int]]:
 
     Raises `ValueError` for frames with a side below 32 pixels.
     """
-    if min(height, width) < SMALLEST:
+    if min(height, width) < MINIMUM_SIDE:
         raise ValueError(
-            f"frames must be at least {SMALLEST} x {SMALLEST} pixels, since a descriptor covers "
-            f"that much, got {height} x {width}"
+            f"frames must be at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels, since a descriptor "
+            f"covers that much, got {height} x {width}"
         )
     found = []
-    while len(found) < MOST_SCALES and min(height, width) / factor(len(found)) >= SMALLEST:
+    while len(found) < MOST_SCALES and min(height, width) / factor(len(found)) >= MINIMUM_SIDE:
         smaller = factor(len(found))
         found.append((round(height / smaller), round(width / smaller)))
     return found

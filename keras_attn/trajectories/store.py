@@ -20,7 +20,7 @@ from keras_attn.datasets import tables
 from keras_attn.datasets.tables import Row
 from keras_attn.errors import DataError, UsageError, require
 from keras_attn.trajectories import LENGTHS, SETTINGS, extract
-from keras_attn.trajectories.pyramid import SMALLEST
+from keras_attn.trajectories.pyramid import MINIMUM_SIDE
 from keras_attn.utils.process import processors
 
 WIDTH = sum(LENGTHS.values())
@@ -37,9 +37,9 @@ class TrajectoryStore(DerivedStore):
     what, suffix, columns = "trajectories", ".npy", ("found", "stored")
 
     def __init__(self, data, short_side: int = 160, limit: int = 10_000):
-        if short_side < SMALLEST or limit < 1:
+        if short_side < MINIMUM_SIDE or limit < 1:
             raise UsageError(
-                f"`short_side` must be at least {SMALLEST} pixels and `limit` at least 1, got "
+                f"`short_side` must be at least {MINIMUM_SIDE} pixels and `limit` at least 1, got "
                 f"{short_side} and {limit}"
             )
         super().__init__(data, Path(data) / "trajectories" / f"short-{short_side}")
@@ -116,7 +116,7 @@ def descriptors_of(record: Record, short_side: int) -> np.ndarray:
     """The descriptors `(N, 426)` of a record, whose frames may be too small to have any."""
     factor = min(1.0, short_side / min(record.height, record.width))
     size = (round(record.width * factor), round(record.height * factor))
-    if min(size) < SMALLEST:
+    if min(size) < MINIMUM_SIDE:
         return np.zeros((0, WIDTH), "float32")
     cv2 = require("cv2", "extracting trajectories")
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -132,6 +134,54 @@ def test_a_worker_that_is_started_while_its_pool_is_left_ends_too(tmp_path):
     with pytest.raises(UserError, match="could not start"):
         worker.ask(check(tmp_path / "pipe.mp4"))
     assert worker.process is None
+
+
+def jpeg(path):
+    return {"operation": "jpeg", "path": str(path), "short_side": 20, "quality": 90}
+
+
+def test_parts_are_read_as_they_come_and_none_is_kept(tmp_path, sources):
+    """The worker has not ended its answer while the first parts are read: the pipe is full."""
+    (tmp_path / "long.mkv").write_bytes(damage.encode(".mkv", "mpeg4", damage.pictures(400)))
+    sizes = []
+
+    def consume(request, parts):
+        for part in parts:
+            sizes.append(len(part))
+            assert not parts.info and not parts.ended
+        assert parts.info["frames"] == 400
+        return "done"
+
+    with Pool(1, 2 * GIB) as pool:
+        (answer,) = pool.map([jpeg(tmp_path / "long.mkv")], consume)
+    assert (answer.result, answer.reason, len(sizes)) == ("done", "", 400)
+    assert sum(sizes) > 2 * 65_536  # more than a pipe holds
+
+
+def test_an_error_of_who_reads_the_parts_is_raised_and_the_rest_is_dropped(tmp_path, sources):
+    (tmp_path / "good.avi").write_bytes(sources["part.avi"])
+    worker = Worker(2 * GIB, timeout=20.0)
+
+    def refuse(request, parts):
+        next(iter(parts))
+        raise UserError("the disk is full")
+
+    with pytest.raises(UserError, match="disk is full"):
+        worker.ask(jpeg(tmp_path / "good.avi"), refuse)
+    assert worker.ask(check(tmp_path / "good.avi")).info["frames"] == 30
+    worker.close()
+
+
+@pytest.mark.parametrize("sent", [b"\xff" * 8, b"\x05" + bytes(7) + b"ab", bytes(8) + b"no json\n"])
+def test_what_no_worker_sends_is_a_crash(tmp_path, sent):
+    """A process that a hostile file has taken over can claim any size."""
+    worker = Worker(2 * GIB, timeout=20.0)
+    code = f"import sys; sys.stdin.readline(); sys.stdout.buffer.write({sent!r})"
+    worker.process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    answer = worker.ask(check(tmp_path / "x.mp4"))
+    assert answer.reason and worker.process is None
 
 
 def test_huge_frames_stay_within_the_memory_limit_or_are_named(tmp_path):
