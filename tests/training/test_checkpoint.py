@@ -26,7 +26,8 @@ def small_model(units=4, frozen=False, dropout=0.5):
             keras.layers.Dense(2, name="last"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.1, gradient_accumulation_steps=2), "mse")
+    optimizer = keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
+    model.compile(optimizer, "mse", run_eagerly=True)  # a few steps do not repay tracing
     model.train_on_batch(np.ones((2, 3)), np.zeros((2, 2)))
     return model
 

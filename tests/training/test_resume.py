@@ -116,10 +116,17 @@ def test_mixed_precision_is_finite_and_resumes(eager, whole, tiny_features, tmp_
 @pytest.mark.slow
 def test_frames_augmentation_and_the_best_epoch_resume(tiny_data, tmp_path):
     recipe = dataclasses.replace(
-        SMALL, cached=False, train_backbone=True, flip=True, random_crop=True, select="best"
+        SMALL,
+        cached=False,
+        train_backbone=True,
+        flip=True,
+        random_crop=True,
+        select="best",
+        batch_size=16,
+        accumulate=2,
     )
     once = train.train(recipe, tiny_data, tmp_path / "once")
-    assert_same_run(stop_and_resume(recipe, tiny_data, tmp_path / "parted", 15), once)
+    assert_same_run(stop_and_resume(recipe, tiny_data, tmp_path / "parted", 6), once)
 
 
 def test_checkpoints_fall_between_steps_at_the_asked_rate(

@@ -93,7 +93,7 @@ MISTAKES = {
     ),
     "backbone of clips": (
         dataclasses.replace(SMALL, backbone="tsm_resnet_50", clips=Clips(frames=4, stride=3)),
-        "tsm_resnet_50: sees the frames of a clip together.*use `changes={.cached.: False}`",
+        "tsm_resnet_50 sees the frames of a clip together.*use `changes={.cached.: False}`",
     ),
 }
 
