@@ -35,9 +35,9 @@ class Console:
     def progress(self, name: str):
         """Yield the callback that a verb takes as `progress`, or None if nothing is to be shown.
 
-        It is called with `(done, total, text)`, or by a training with a `Progress` after each step
-        and a row of the history after each epoch. A bar is drawn in a terminal only; epochs, and
-        the text of a call with nothing done, are printed everywhere.
+        It is called with `(done, total, text)`, or by a training with a `Checking` for each file, a
+        `Progress` after each step and a row of the history after each epoch. A bar is drawn in a
+        terminal only; epochs, and the text of a call with nothing done, are printed everywhere.
         """
         if self.quiet or self.as_json:
             yield None
@@ -54,6 +54,8 @@ class Console:
             task = bar.add_task(name, total=None, speed="")
 
             def show(event, total=None, text=""):
+                if hasattr(event, "done"):  # a `Checking`
+                    event, total, text = event.done, event.total, event.text
                 if isinstance(event, dict):
                     self.status.print(epoch_line(event), markup=False)
                 elif total is not None:

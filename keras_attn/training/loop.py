@@ -53,6 +53,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Checking:
+    """One file of the data that was held against its checksum before a training, for a display."""
+
+    done: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Outputs:
     """The files that a loop writes, and the words of its errors.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Literal
 
 from keras_attn.backbones import build_backbone
 from keras_attn.data import batches, transforms
@@ -10,7 +11,7 @@ from keras_attn.data.source import open_source
 from keras_attn.models.base import swap_input
 from keras_attn.recipes import Recipe
 from keras_attn.training import build, flow_pretraining, runs
-from keras_attn.training.loop import Outputs, StepLoop
+from keras_attn.training.loop import Checking, Outputs, StepLoop
 from keras_attn.training.tensorboard import scalar_writer
 from keras_attn.utils.files import exclusive, sha256, staging, write_json
 from keras_attn.utils.process import peak_memory
@@ -25,6 +26,7 @@ def train(
     fold: int | None = None,
     resume: bool = False,
     checkpoint_seconds: float = 60.0,
+    check: Literal["quick", "full"] = "quick",
     progress=None,
 ) -> runs.Run:
     """Train a model by a recipe.
@@ -34,8 +36,8 @@ def train(
     that the random seeds of this process are set and TensorFlow's ops made deterministic, which
     stays so.
 
-    `progress` is called with a `Progress` after each step and with the history row (a dict) after
-    each epoch.
+    `progress` is called with a `Checking` for each file that is checked, a `Progress` after each
+    step and the row of the history (a dict) after each epoch.
 
     Args:
         recipe: Name of a recipe, as `list_recipes` shows them. In Python also a `Recipe`.
@@ -46,6 +48,8 @@ def train(
         fold: Fold whose videos are held out as the test subset, where the split has folds.
         resume: Go on with the run in the workdir. A run that does not exist begins.
         checkpoint_seconds: Seconds between two checkpoints within an epoch.
+        check: Files of the data to hold against their checksums first: those whose size or time
+            stamp changed since the last check ("quick"), or all of them ("full").
 
     Returns:
         The finished run.
@@ -58,7 +62,9 @@ def train(
     """
     recipe = build.resolve(recipe, changes)
     build.fix_randomness(recipe.seed)
-    source = open_source(data, recipe, fold, read=("train", "validation"))
+    shown = progress and (lambda *count: progress(Checking(*count)))
+    subsets = ("train", "validation")
+    source = open_source(data, recipe, fold, read=subsets, check=check, progress=shown)
     build.check_subsets(recipe, source)
     recipe, facts = _facts(recipe, source, workdir)
     run = runs.claim(workdir, recipe, facts, resume)
