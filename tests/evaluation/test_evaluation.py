@@ -12,9 +12,24 @@ import pytest
 from keras_attn import evaluate
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.evaluation import evaluation, report_data
-from keras_attn.inference.loading import load_recognizer
+from keras_attn.inference import loading
 from keras_attn.metrics.scores import read_scores
+from keras_attn.training.runs import open_run
 from keras_attn.utils import files
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once(tiny_run):
+    """All tests share the recognizer of `tiny_run`, of which their runs are copies."""
+    load = loading.load_recognizer
+    recognizer = load(tiny_run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            loading,
+            "load_recognizer",
+            lambda path: recognizer if open_run(path).finished() else load(path),
+        )
+        yield
 
 
 @pytest.fixture
@@ -44,8 +59,8 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
 
     # 12 frames in windows of 5 every 3: starts 0, 3, 6, 7.
     assert scores.votes.sum(1).tolist() == [4] * len(test)
-    recognizer = load_recognizer(run)
-    source = evaluation.open_source(tiny_data, recipe(run))
+    recognizer = loading.load_recognizer(run)
+    source = evaluation.open_source(tiny_data, open_run(run).recipe)
     right = 0
     for i, video in enumerate(source.subsets["test"]):
         clips = recognizer.ask(**evaluation._inputs(source, video))["clip_probabilities"]
@@ -62,12 +77,6 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
     assert found.summary.correct == right
     assert found.summary.accuracy == pytest.approx(right / len(test))
     assert found.summary.videos == len(test)
-
-
-def recipe(run):
-    from keras_attn.training.runs import open_run
-
-    return open_run(run).recipe
 
 
 def test_the_report_holds_names_numbers_and_pictures(run):

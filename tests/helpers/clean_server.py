@@ -16,29 +16,31 @@ spec = importlib.util.spec_from_file_location("clean_process", sys.argv[1])
 process = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(process)
 for line in sys.stdin:
-    process.main(*json.loads(line))
-    print("answered", flush=True)
+    problem = None
+    try:
+        process.main(*json.loads(line))
+    except BaseException as error:
+        problem = str(error)
+    print(json.dumps(problem), flush=True)
 """
 
 
 @contextlib.contextmanager
 def one_clean_process():
-    """Inside `with`, `verification` asks one process again and again, until it dies."""
+    """Inside `with`, `verification` asks one process again and again."""
     servers = []
 
     def run(command, *, env, **settings):
         isolation, script, *paths = command[1:]
         assert (isolation, script) == ("-I", clean_process.__file__)
-        if not servers or servers[-1].poll() is not None:
+        if not servers:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             server = [sys.executable, "-I", "-c", PROGRAM, script]
             servers.append(subprocess.Popen(server, env=env, stderr=subprocess.DEVNULL, **pipes))
-        server = servers[-1]
-        server.stdin.write(json.dumps(paths) + "\n")
-        server.stdin.flush()
-        if server.stdout.readline() == "answered\n":
-            return subprocess.CompletedProcess(command, 0, "", "")
-        return subprocess.CompletedProcess(command, server.wait() or 1, "", "it died")
+        servers[0].stdin.write(json.dumps(paths) + "\n")
+        servers[0].stdin.flush()
+        problem = json.loads(servers[0].stdout.readline())
+        return subprocess.CompletedProcess(command, int(problem is not None), "", problem or "")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "subprocess", types.SimpleNamespace(run=run))

@@ -215,6 +215,19 @@ def test_jpegs_and_features_give_the_answer_of_their_frames(precision):
     assert_same({key: value.numpy() for key, value in from_features.items()}, expected, atol)
 
 
+def test_one_video_is_asked_for_by_any_of_its_forms(trained):
+    recognizer = Recognizer(trained, recipe(SEGMENTS))
+    frames = video(41, batch=1)
+    expected = {key: value[0].numpy() for key, value in recognizer.answer_frames(frames).items()}
+    assert_same(recognizer.ask(frames=frames[0]), expected)
+    pictures = transforms.resize_stretched(frames[0], SIZE)
+    maps = recognizer.backbone(pictures, training=False).numpy()
+    assert_same(recognizer.ask(features=maps), expected)
+    held = recognizer.positions(41)
+    assert held.tolist() == sorted({*segment_indices(41, 6)})
+    assert_same(recognizer.ask(features=maps[held], length=41), expected)
+
+
 def test_frames_of_a_request_may_be_jpegs_of_different_sizes(recognizer):
     jpegs = [[tf.io.encode_jpeg(video(1, 1, height, 28)[0, 0]).numpy() for height in (5, 20, 40)]]
     assert recognizer.answer_jpegs(jpegs)["where"].shape == (1, 3, *recognizer.feature_shape[:2])

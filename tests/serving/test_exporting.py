@@ -67,15 +67,16 @@ def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
         assert outputs["probabilities"][1][-1] == 4
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 7, 9), (1, 5, 64, 33), (3, 2, 1, 1), (2, 13, 30, 41)])
-def test_any_length_and_size_is_answered_as_by_the_run(tiny_export, tiny_run, shape):
-    frames = np.random.default_rng(1).integers(0, 256, (*shape, 3), "uint8")
+def test_any_length_and_size_is_answered_as_by_the_run(tiny_export, tiny_run):
     loaded = tf.saved_model.load(str(tiny_export / "1"))
-    answer = loaded.signatures["explain"](frames=tf.constant(frames))
-    expected = load_recognizer(tiny_run).answer_frames(frames)
-    for key, value in answer.items():
-        np.testing.assert_allclose(value, expected[key], atol=1e-5, err_msg=key)
-    assert answer["where"].shape[:2] == shape[:2]
+    recognizer = load_recognizer(tiny_run)
+    for shape in ((2, 1, 7, 9), (1, 5, 64, 33), (3, 2, 1, 1), (2, 13, 30, 41)):
+        frames = np.random.default_rng(1).integers(0, 256, (*shape, 3), "uint8")
+        answer = loaded.signatures["explain"](frames=tf.constant(frames))
+        expected = recognizer.answer_frames(frames)
+        for key, value in answer.items():
+            np.testing.assert_allclose(value, expected[key], atol=1e-5, err_msg=key)
+        assert answer["where"].shape[:2] == shape[:2]
 
 
 def test_the_class_names_and_the_recipe_travel_with_it(tiny_export, tiny_run):

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from clean_server import one_clean_process
 
 from keras_attn import verify
 from keras_attn.cli.parser import main
@@ -32,6 +33,12 @@ from keras_attn.serving.verification import (
 EVERY = (*SIGNATURES, "features")  # of a model whose backbone sees single frames
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server(tiny_export):
+    with one_clean_process():
+        yield
+
+
 @pytest.fixture
 def copy(tiny_export, tmp_path):
     """A version folder that a test may change."""
@@ -42,7 +49,10 @@ def change_reference(folder, change):
     write_reference(reference_path(folder), change(read_reference(reference_path(folder))))
 
 
-def test_a_whole_export_agrees_with_its_run_in_every_signature_and_loader(tiny_export, tiny_run):
+def test_a_whole_export_agrees_with_its_run_in_every_signature_and_loader(
+    tiny_export, tiny_run, monkeypatch
+):
+    monkeypatch.setattr(verification, "subprocess", subprocess)  # a process of its own
     found = verify(tiny_export, run=tiny_run)
     assert found.passed
     assert set(found.differences) == {(x, y) for x in LOADERS for y in EVERY}
@@ -139,6 +149,16 @@ def test_a_run_of_another_shape_is_refused(tiny_export, tiny_run, monkeypatch, p
     monkeypatch.setattr(loading, "load_recognizer", lambda run: other)
     message = rf"takes features \(4, 4, \d+\), but the run .* has {found}"
     with pytest.raises(UserError, match=message):
+        verify(tiny_export, run=tiny_run)
+
+
+def test_a_run_whose_flow_needs_opencv_is_refused(tiny_export, tiny_run, monkeypatch):
+    from keras_attn.inference import loading
+
+    shape = loading.load_recognizer(tiny_run).feature_shape
+    other = types.SimpleNamespace(per_frame=True, feature_shape=shape, signatures=lambda: {})
+    monkeypatch.setattr(loading, "load_recognizer", lambda run: other)
+    with pytest.raises(UserError, match="has the signatures explain, .*, which .* needs OpenCV"):
         verify(tiny_export, run=tiny_run)
 
 
