@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from clean_server import one_clean_process
+from small import eagerly
 
 import keras_attn
 from keras_attn.backbones import build_backbone
@@ -44,7 +45,9 @@ def run(request, tmp_path_factory):
     """A finished run of each model, from frames. Tests only read it."""
     workdir, small = tmp_path_factory.mktemp(request.param) / "run", recipe(request.param)
     data = "tiny_flow" if small.stream.reads_flow else "tiny_data"
-    return keras_attn.train(small, request.getfixturevalue(data), workdir)
+    data = request.getfixturevalue(data)
+    with eagerly():
+        return keras_attn.train(small, data, workdir)
 
 
 def test_a_run_is_scored_and_its_log_holds_every_term(run):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn.data import batches
+from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.source import Source, open_source
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, require
@@ -139,11 +140,11 @@ def _inputs(source: Source, video) -> dict:
     if source.features:
         return {"features": source.features_to_answer(video)}
     if not source.stream.reads_flow:
-        return {"jpegs": batches.encoded_frames(video.path)}
-    planes = batches.decoded_planes(batches.encoded_planes(video.flow))
+        return {"jpegs": encoded_frames(video.path)}
+    planes = batches.decoded_planes(encoded_planes(video.flow))
     if not source.stream.reads_frames:
         return {"planes": planes}
-    frames = batches.decoded_frames(batches.encoded_frames(video.path))
+    frames = batches.decoded_frames(encoded_frames(video.path))
     return {"planes": planes, "frames": frames}
 
 

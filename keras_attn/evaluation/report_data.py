@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from keras_attn.data import batches, records
+from keras_attn.data.record_format import encoded_frames
 from keras_attn.data.source import Source
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError
@@ -40,9 +40,8 @@ def examples(source: Source, scores: Scores, subset: str, count: int, where):
 def _example(where, videos, paths, scores, row):
     video = videos[scores.ids[row]]
     maps = where(video)
-    encoded = batches.encoded_frames(paths[video.id]).numpy()
-    chosen = overlay.key_frames(len(encoded), 6)
-    frames = np.stack([tf.io.decode_jpeg(encoded[i], channels=3).numpy() for i in chosen])
+    chosen = overlay.key_frames(len(maps), 6)
+    frames = batches.decoded_frames(encoded_frames(paths[video.id], chosen)).numpy()
     picture = overlay.strip(frames, maps[chosen], count=len(chosen))
     answer, truth = scores.predicted[row], scores.labels[row]
     verdict = "" if answer == truth else f", truth: {scores.class_names[truth]}"
