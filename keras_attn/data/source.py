@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from keras_attn.data import batches, records, sampling
 from keras_attn.data.batches import ClipIndex
 from keras_attn.data.features import FeatureFolder, FeatureReader, is_partial
@@ -50,13 +48,6 @@ class Source:
         if self.features:
             return batches.read_features(numbers, self.features)
         return batches.read_record(numbers, settings.size, augment, self.stream)
-
-    def features_to_answer(self, video: Video) -> np.ndarray:
-        """Cached features `(length, ...)` for a trained model; NaN where it does not look."""
-        (positions,) = fixed_positions([video], self.clips_settings, training=False).values()
-        found = np.full((video.length, *self.feature_shape), np.nan, "float32")
-        found[positions] = self.features.read(video.path, positions, video.length)
-        return found
 
     @property
     def _sampler(self):

@@ -1,6 +1,7 @@
 """Score the videos of a subset of the data with a trained run, and write the report."""
 
 import dataclasses
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def evaluate(
     data: Path | str | None = None,
     subset: str = "test",
     examples: int = 4,
+    check: typing.Literal["quick", "full"] = "quick",
     progress=None,
 ) -> Evaluation:
     """Score a subset of the videos and write the report.
@@ -70,6 +72,8 @@ def evaluate(
         data: Data folder; the one that the run was trained on if not given.
         subset: Subset of the split, as train, validation or test.
         examples: Number of the best and of the worst videos shown in the report.
+        check: Whether files whose size and time have not changed since they were last checked are
+            read again (full) or not (quick).
 
     Returns:
         The summary, with the folder that was written.
@@ -86,13 +90,19 @@ def evaluate(
     run = runs.open_run(run)
     recognizer = loading.load_recognizer(run.path)
     source = open_source(
-        data or run.facts["data"], run.recipe, run.facts["fold"], read=(subset,), training=False
+        data or run.facts["data"],
+        run.recipe,
+        run.facts["fold"],
+        read=(subset,),
+        training=False,
+        check=check,
+        progress=progress,
     )
     _check_source(run, source, subset)
     videos = source.subsets[subset]
     answers = []
     for done, video in enumerate(videos):
-        answers.append(recognizer.ask(**_inputs(source, video))["clip_probabilities"])
+        answers.append(recognizer.ask(**_inputs(recognizer, source, video))["clip_probabilities"])
         if progress:
             progress(done + 1, len(videos), video.id)
     scores = _scores(run, subset, videos, answers)
@@ -104,7 +114,7 @@ def evaluate(
     write_scores(folder / "scores.npz", scores)
 
     def where(video):
-        return recognizer.ask(**_inputs(source, video))["where"]
+        return recognizer.ask(**_inputs(recognizer, source, video))["where"]
 
     examples = report_data.examples(source, scores, subset, examples, where)
     report = report_data.report(run, source, evaluation, *examples)
@@ -135,10 +145,12 @@ def _check_source(run, source: Source, subset):
         raise DataError(f"{source.data}: no videos in the subset {subset!r}; there are {there}")
 
 
-def _inputs(source: Source, video) -> dict:
-    """What a recognizer asks about a video of `source`."""
+def _inputs(recognizer, source: Source, video) -> dict:
+    """The arguments of `recognizer.ask` for a video of `source`."""
     if source.features:
-        return {"features": source.features_to_answer(video)}
+        positions = recognizer.positions(video.length)
+        features = source.features.read(video.path, positions, video.length)
+        return {"features": features.astype("float32"), "length": video.length}
     if not source.stream.reads_flow:
         return {"jpegs": encoded_frames(video.path)}
     planes = batches.decoded_planes(encoded_planes(video.flow))

@@ -63,7 +63,9 @@ def test_the_numbers_are_those_counted_by_hand(run, tiny_data):
     source = evaluation.open_source(tiny_data, open_run(run).recipe)
     right = 0
     for i, video in enumerate(source.subsets["test"]):
-        clips = recognizer.ask(**evaluation._inputs(source, video))["clip_probabilities"]
+        clips = recognizer.ask(**evaluation._inputs(recognizer, source, video))[
+            "clip_probabilities"
+        ]
         votes = np.bincount(clips.argmax(1), minlength=4)
         np.testing.assert_allclose(scores.probabilities[i], clips.mean(0), atol=1e-6)
         np.testing.assert_allclose(scores.logits[i], np.log(clips).mean(0), atol=1e-5)
