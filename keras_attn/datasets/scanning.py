@@ -64,7 +64,7 @@ def scan(
     Args:
         root: Folder with one folder per class, a TSN list file (`path frames label`) or a CSV file
             (path,label[,group]).
-        data: Data folder to write; it is created if need be.
+        data: Data folder to write.
         classes: File of class names, one per line, which fixes their order. Without it the names
             found are sorted.
         group_by: Which clips share a source: "auto" (UCF names), "parent" (the folder of the

@@ -89,7 +89,7 @@ def split(
         seed: Seed of the random assignment.
         level: Unit that is assigned: "group" keeps clips of one source together, "clip" ignores
             the groups. The second is refused for clips that carry groups, unless `force`.
-        force: Allow `level` "clip" for clips that carry groups.
+        force: Allow `level="clip"` for clips that carry groups.
 
     Returns:
         A `SplitSummary`.

@@ -104,9 +104,9 @@ def fuse(
 
     Args:
         files: Score files, or run folders, which stand for their scores of the test subset.
-        weights: One number per file, scaled to sum to one. Without them those of the papers for
-            these inputs are taken (`default_weights`).
-        kind: How the scores are added: "l2" if there are trajectories, else "probabilities".
+        weights: One number per file, scaled to sum to one; by default those of the papers for
+            these inputs (`default_weights`).
+        kind: What is added, by default "l2" with trajectories and else "probabilities".
         search: Score files or run folders of the validation subset, in the order of the files, on
             which to search for weights. Weights in steps of 0.05 are tried; among the best those
             nearest to the default are taken.

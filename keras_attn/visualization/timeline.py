@@ -1,4 +1,4 @@
-"""The panel under an overlay video: what the model thinks at each frame, and which frames count."""
+"""The panel under an overlay video: probabilities over time and the weight of each frame."""
 
 import unicodedata
 
@@ -47,7 +47,7 @@ def drawable(words: str) -> str:
 
 
 class Timeline:
-    """The panel of one video; `draw(number)` gives it as it looks at that frame.
+    """The panel of one video; `draw(number)` returns it at that frame.
 
     Shapes: `(T, K)` probabilities of each step, `K` names, `(T,)` weights of the frames.
     The three classes of the largest mean over all frames are drawn.

@@ -70,7 +70,7 @@ def test_hostile_file_names_are_decoded_and_kept(folder, sources, tmp_path):
     assert {row.id for row in tables.read_manifest(tmp_path / "data")} == set(files)
 
 
-def test_nothing_to_scan_is_said_and_not_written(folder, tmp_path):
+def test_nothing_to_scan_is_an_error_and_writes_nothing(folder, tmp_path):
     with pytest.raises(UsageError, match="nowhere: no such file or folder"):
         scan(tmp_path / "nowhere", tmp_path / "data")
     (tmp_path / "empty").mkdir()

@@ -156,7 +156,7 @@ def test_the_video_decodes_to_all_frames_of_one_even_size(rng, tmp_path, frames)
     assert [p.name for p in path.parent.iterdir()] == ["overlay.mp4"]
 
 
-def test_the_attention_of_each_frame_stands_beside_that_frame(rng, tmp_path):
+def test_the_attention_of_each_frame_stands_next_to_that_frame(rng, tmp_path):
     content = video(rng, 6)
     content["frames"] = np.full((6, HEIGHT, WIDTH, 3), 90, "uint8")
     cells = [(0, 0), (2, 4), (0, 4), (2, 0), (1, 1), (1, 3)]
@@ -186,7 +186,7 @@ def test_the_attention_of_each_frame_stands_beside_that_frame(rng, tmp_path):
         ({"path": "overlay.avi"}, r"ends in \.mp4"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_and_nothing_is_left(rng, tmp_path, change, message):
+def test_a_call_that_cannot_work_is_refused_and_leaves_nothing(rng, tmp_path, change, message):
     arguments = video(rng) | change
     path = tmp_path / arguments.pop("path", "overlay.mp4")
     with pytest.raises(UserError, match=message):
@@ -231,7 +231,7 @@ def test_the_cursor_and_the_curve_stand_at_the_present(rng):
     assert np.abs(panel.draw(6)[round(y), x].astype(int) - color).max() < 60
 
 
-def test_names_are_drawable_and_what_was_lost_is_visible():
+def test_names_are_drawable_and_losses_are_visible():
     assert timeline.drawable("Café São") == "Cafe Sao"
     assert timeline.drawable("滑冰\n") == "\\u6ed1\\u51b0\\n"
     assert timeline.drawable("plain ASCII, {100%}") == "plain ASCII, {100%}"
