@@ -1,10 +1,12 @@
 """A mistake of the user is told in one line, with an exit code that says of which kind it is."""
 
+import re
+import shlex
 import shutil
 
 import pytest
 
-from keras_attn.cli.parser import main
+from keras_attn.cli.parser import _parser, main
 
 MISTAKES = [
     ("scan {tmp}/none --data {tmp}/d", "none"),
@@ -73,6 +75,8 @@ def test_a_mistake_is_one_line_with_the_place_and_no_traceback(fails, places, co
     assert words in message
     assert code in (1, 2, 3)
     assert "KERAS_ATTN_TRACEBACK" not in message, "told as a mistake, not as an accident"
+    for remedy in re.findall(r"with: keras-attn ([^(\n]+)", message):
+        _parser().parse_args(shlex.split(remedy))
 
 
 def test_exit_codes_tell_usage_from_data_from_failure(fails, places):
