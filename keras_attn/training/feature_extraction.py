@@ -159,7 +159,7 @@ def _per_frame(name, stream):
     if not BACKBONES[name].per_frame:
         raise UsageError(
             f"backbone {name}: sees the frames of a clip together, so nothing of a single frame "
-            "can be cached; train it with --set cached=false"
+            "can be cached; train it with cached=false"
         )
     return BACKBONES[name]
 

@@ -53,7 +53,6 @@ def test_a_declaration_agrees_with_the_signature_of_the_function(function):
 
 
 @pytest.mark.parametrize("function", keras_attn._VERBS)
-@pytest.mark.skip("until all are written")
 def test_every_parameter_is_explained(function):
     verb = declarations.read(function)
     assert verb.summary

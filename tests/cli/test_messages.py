@@ -41,7 +41,5 @@ def test_messages_name_arguments_and_not_options():
 def test_commands_in_messages_are_verbs():
     verbs = {declarations.read(function).name for function in keras_attn._VERBS}
     verbs |= set(SHORT_FORMS.values())
-    unknown = [
-        f"{place}: {text}" for place, text in texts() if set(COMMAND.findall(text)) - verbs
-    ]
+    unknown = [f"{place}: {text}" for place, text in texts() if set(COMMAND.findall(text)) - verbs]
     assert not unknown
