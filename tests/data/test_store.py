@@ -1,6 +1,7 @@
 """Every store of derived files: whole or absent, checked, held alone, never of other settings."""
 
 import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -231,25 +232,22 @@ def test_an_index_cannot_point_out_of_the_folder(data, kind):
 
 @pytest.fixture(scope="module")
 def faults(original, tmp_path_factory):
-    """From a fault to a data folder for each kind in which it happened, and what was said."""
-    found = {}
-    for fault in ("kill", "full"):
-        root = tmp_path_factory.mktemp(fault)
-        for name, kind in KINDS.items():
-            copy = shutil.copytree(original, root / f"data-{name}")
-            shutil.rmtree(kind.store(copy).folder)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, derived.__file__, fault, root / "data", *KINDS]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        found[fault] = (root, done.stdout)
-    return found
+    """A folder with the data folder of each fault and kind, and what was said."""
+    root = tmp_path_factory.mktemp("faults")
+    for fault, name in itertools.product(derived.FAULTS, KINDS):
+        copy = shutil.copytree(original, root / f"{fault}-{name}")
+        shutil.rmtree(KINDS[name].store(copy).folder)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, derived.__file__, root, *KINDS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return root, done.stdout
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_killed_process_leaves_whole_files_and_the_next_one_finishes(faults, original, name):
-    root, said = faults["kill"]
-    assert f"{name} {int(signal.SIGKILL)}\n" in said
-    data, kind = root / f"data-{name}", KINDS[name]
+    root, said = faults
+    assert f"kill {name} {int(signal.SIGKILL)}\n" in said
+    data, kind = root / f"kill-{name}", KINDS[name]
     store, expected = kind.store(data), contents(kind.store(original))
     left = contents(store)
     assert len(left) == 2 and left.items() <= expected.items()
@@ -260,10 +258,10 @@ def test_a_killed_process_leaves_whole_files_and_the_next_one_finishes(faults, o
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_full_disk_is_told_and_leaves_whole_files_only(faults, original, name):
-    root, said = faults["full"]
-    data, kind = root / f"data-{name}", KINDS[name]
+    root, said = faults
+    data, kind = root / f"full-{name}", KINDS[name]
     store, expected = kind.store(data), contents(kind.store(original))
-    assert f"{name} 0\n" in said
+    assert f"full {name} 0\n" in said
     assert re.search(rf"{store.folder}/.*{store.suffix}: .*File too large.* bytes .*are free", said)
     left = contents(store)
     assert len(left) == 2 and left.items() <= expected.items() and not list(store.folder.glob(".*"))

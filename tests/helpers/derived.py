@@ -1,11 +1,12 @@
 """Every store of derived files under one surface, for tests of what all of them must do.
 
-Run as a script, `derived.py FAULT DATA KIND ...`, it makes the files of each kind, in the data
-folder DATA-KIND and in a process of its own that meets a fault at its third file: "kill" ends it by
+Run as a script, `derived.py ROOT KIND ...`, it makes the files of each kind, in the data folder
+ROOT/FAULT-KIND and in a process of its own that meets a fault at its third file: "kill" ends it by
 SIGKILL before the file has its name, "full" lets no file grow beyond 100 bytes from then on.
 """
 
 import dataclasses
+import itertools
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ from keras_attn.errors import UserError
 from keras_attn.trajectories.store import TrajectoryStore
 from keras_attn.utils import files
 
-FULL = 100  # bytes
+FAULTS, FULL = ("kill", "full"), 100  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +86,17 @@ def _meet(fault, data, kind):
         sys.stdout.write(f"{error}\n")
 
 
-def main(fault, data, names):
-    for name in names:
+def main(root, names):
+    for fault, name in itertools.product(FAULTS, names):
         child = os.fork()  # before TensorFlow has threads: its import takes seconds
         if not child:
-            _meet(fault, f"{data}-{name}", KINDS[name])
+            _meet(fault, f"{root}/{fault}-{name}", KINDS[name])
             sys.stdout.flush()
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{name} {status}\n")
+        sys.stdout.write(f"{fault} {name} {status}\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2:])
