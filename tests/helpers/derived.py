@@ -13,6 +13,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+import keras_attn
+from keras_attn.data.features import FeatureFolder
 from keras_attn.data.flow_records import FlowStore, extract_flow
 from keras_attn.data.records import RecordStore, prepare
 from keras_attn.data.store import DerivedStore
@@ -44,6 +46,22 @@ def _trajectories(data, limit=3, **options):
     return len(store.extract(rows, {row.id for row in rows}, 1, **options))
 
 
+def _features(data, **options):
+    made = keras_attn.features(data, backbone="tiny", weights=None, size=32, **options)
+    return made.written
+
+
+def _other_features(data):
+    """As by a version of this package that prepares frames otherwise."""
+    path = FeatureFolder(data, "tiny", 32).provenance_path
+    made = files.read_json(path)
+    files.write_json(path, made | {"preprocessing": "other"})
+    try:
+        _features(data)
+    finally:
+        files.write_json(path, made)
+
+
 KINDS = {
     "records": Kind(
         RecordStore,
@@ -62,6 +80,12 @@ KINDS = {
         _trajectories,
         lambda data: _trajectories(data, limit=4),
         "limit is 3, expected 4",
+    ),
+    "features": Kind(
+        lambda data: FeatureFolder(data, "tiny", 32).map_store("maps"),
+        _features,
+        _other_features,
+        "preprocessing is 'other', expected",
     ),
 }
 
