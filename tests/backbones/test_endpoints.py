@@ -1,6 +1,7 @@
 """Where networks are cut: maps, vectors, levels side by side, and the rest of the network."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -14,8 +15,10 @@ from keras_attn.backbones import (
     Endpoint,
     backbone_tail,
     build_backbone,
+    cached_maps,
     endpoint_channels,
     features_input,
+    mean_of,
 )
 from keras_attn.layers import PerFrame
 
@@ -192,3 +195,26 @@ def test_endpoints_that_do_not_exist(endpoint, message):
 def test_a_tail_follows_one_map(endpoint):
     with pytest.raises(ValueError, match="endpoint of tiny must be one of conv_1, conv_2, conv_3"):
         backbone_tail("tiny", endpoint, (8, 8))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_cache_derives_what_the_network_has(name):
+    """An activation is the ReLU of the map that is stored, and the mean is of the last map."""
+    entry, whole = BACKBONES[name], network(name)
+    for endpoint, (layer, _, _, source, ceiling) in entry.endpoints.items():
+        if source:
+            activation = whole.get_layer(layer)
+            assert activation.input is whole.get_layer(entry.endpoints[source].layer).output
+            limit = getattr(activation, "max_value", None)
+            assert ceiling == (math.inf if limit is None else limit)
+            assert np.max(activation(np.float32([[[[-9, 9]]]]))) == min(9, ceiling)
+            assert np.min(activation(np.float32([[[[-9, 9]]]]))) == 0
+            assert cached_maps(name, endpoint) == ((source, "", ceiling),)
+        elif layer == "pooled":
+            last = entry.endpoints[entry.maps[-1]]
+            assert whole.output is getattr(whole.get_layer(last.layer), last.side)
+            assert mean_of(name, endpoint) == cached_maps(name, entry.maps[-1])[0]
+        else:
+            assert cached_maps(name, endpoint) == ((endpoint, "", None),)
+    first, *_, last = entry.pyramid
+    assert [one.name for one in cached_maps(name, f"{first}+{last}")] == [f"{first}@{last}", last]
