@@ -115,4 +115,4 @@ def test_data_that_is_not_there_is_found_before_anything_is_written(recipe, tiny
     changed = dataclasses.replace(recipe, pretraining=gone)
     refused(DataError, "gone: no such folder", changed, tiny_data, tmp_path / "run")
     clips = dataclasses.replace(recipe, pretraining=Pretraining(clips_epochs=1))
-    refused(DataError, "flow.*keras-attn flow", clips, tiny_data, tmp_path / "run")
+    refused(DataError, "flow.*keras-attn extract-flow", clips, tiny_data, tmp_path / "run")
