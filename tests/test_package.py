@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import public_api
 import pytest
 
 import keras_attn
@@ -41,6 +43,12 @@ def test_every_public_name_is_there_and_documented():
         value = getattr(keras_attn, name)
         assert name in dir(keras_attn)
         assert isinstance(value, str) or value.__doc__, name
+
+
+def test_the_public_surface_is_the_recorded_one():
+    recorded = Path(__file__).with_name("api.txt").read_text(encoding="utf-8")
+    if recorded != public_api.surface():
+        pytest.fail("tests/api.txt differs: python tests/helpers/public_api.py > tests/api.txt")
 
 
 def test_other_names_are_not():
