@@ -177,7 +177,7 @@ def test_an_empty_part_is_refused_with_the_parts_there_are(run):
 
 
 def test_an_unfinished_run_and_missing_data_are_refused(run, tmp_path):
-    with pytest.raises(DataError, match="nowhere/classes.txt: no such file"):
+    with pytest.raises(DataError, match="nowhere/manifest.csv: no such file"):
         evaluate(run, data=tmp_path / "nowhere")
     (run / "model.keras").unlink()
     with pytest.raises(UserError, match="is not finished; go on with"):
