@@ -269,7 +269,7 @@ def test_mistakes(data, tmp_path):
         (UsageError, "`workers` must be at least 1, got 0", {"workers": 0}),
         (UsageError, "`workers` must be at least 1, got -1", {"workers": -1}),
         (UsageError, "`short_side` must be at least 32 pixels .* got 31", {"short_side": 31}),
-        (UsageError, "drop --fold", {"fold": 1}),
+        (UsageError, "drop `fold`", {"fold": 1}),
     ):
         with pytest.raises(error, match=message):
             score(data, tmp_path / "scores.npz", **options)
