@@ -33,7 +33,18 @@ _VERBS = {
     "verify": "keras_attn.serving.verification",
 }
 
-_PACKAGES = ("backbones", "flow", "layers", "losses", "metrics", "models", "recipes", "testing")
+_PACKAGES = (
+    "backbones",
+    "errors",
+    "flow",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "recipes",
+    "testing",
+    "trajectories",
+)
 
 __all__ = ["__version__", *_VERBS, *_PACKAGES]
 

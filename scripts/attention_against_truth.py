@@ -4,7 +4,7 @@
 
 Prints, for the test subset and the frames in which the shape moves, the share of the attention that
 lies in the true box beside the share of the frame that the box covers, and the share of frames
-whose strongest cell has its centre in the box.
+whose strongest cell has its center in the box.
 """
 
 import argparse

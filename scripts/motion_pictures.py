@@ -67,9 +67,9 @@ def scene(frames=24, height=180, width=240):
     shots = []
     for number in range(frames):
         picture = world.copy()
-        centre = (width - 40 + 5 * number, height + 10)
-        cv2.circle(picture, centre, 26, (235.0, 180.0, 40.0), cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(picture, (centre[0] - 6, centre[1] - 6), 9, (60.0, 60.0, 160.0), cv2.FILLED)
+        center = (width - 40 + 5 * number, height + 10)
+        cv2.circle(picture, center, 26, (235.0, 180.0, 40.0), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(picture, (center[0] - 6, center[1] - 6), 9, (60.0, 60.0, 160.0), cv2.FILLED)
         zoom = 1 + 0.008 * number
         corner = (width / 2 + 2.5 * number - 20, height / 2 - 1.5 * number + 20)
         camera = np.array([[zoom, 0, -zoom * corner[0]], [0, zoom, -zoom * corner[1]]])

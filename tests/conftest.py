@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -23,6 +24,16 @@ def rng():
     """The same random numbers in every run, for data, initial weights and dropout."""
     keras.utils.set_random_seed(7)
     return np.random.default_rng(7)
+
+
+@pytest.fixture(autouse=True)
+def _nondeterministic_ops():
+    """Undo what `train` sets for its process: Keras has no XLA for deterministic ops."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.util import _pywrap_determinism
+
+        _pywrap_determinism.enable(False)
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ class NormalizePixels(keras.layers.Layer):
         mean, deviation = (ops.convert_to_tensor(x, precise) for x in (self.mean, self.deviation))
         pixels = (ops.cast(pixels, precise) - mean) / deviation
         if self.bgr:
-            colours, others = ops.flip(pixels[..., :3], -1), pixels[..., 3:]
-            pixels = ops.concatenate([colours, others], -1) if others.shape[-1] else colours
+            colors, others = ops.flip(pixels[..., :3], -1), pixels[..., 3:]
+            pixels = ops.concatenate([colors, others], -1) if others.shape[-1] else colors
         return ops.cast(pixels, self.compute_dtype)
 
 

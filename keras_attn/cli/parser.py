@@ -117,7 +117,7 @@ def _parser():
 
 
 def _keys(parameter):
-    """What argparse has to know of a parameter."""
+    """Keyword arguments of `add_argument` for a parameter."""
     if parameter.kind is bool:
         return {"action": "store_true"}
     if parameter.kind is dict:
@@ -125,6 +125,8 @@ def _keys(parameter):
     keys = {"type": parameter.kind, "nargs": parameter.count, "metavar": parameter.metavar}
     if parameter.repeated and not parameter.positional:
         keys |= {"action": "append", "nargs": None}
+    elif parameter.count == "+" and not parameter.positional and parameter.default is None:
+        keys |= {"action": "extend"}
     if parameter.choices:
         keys |= {"choices": parameter.choices, "metavar": None}
     if parameter.required:

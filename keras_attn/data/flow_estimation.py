@@ -1,6 +1,6 @@
 """The flow of one video: from its record to a record of flow.
 
-    record -> JPEGs, some at a time -> frames -> stretched -> flow -> bytes -> grey JPEGs -> record
+    record -> JPEGs, some at a time -> frames -> stretched -> flow -> bytes -> gray JPEGs -> record
 
 Frames are stretched first, so that flow is in pixels of that size; `flow.codec` says which byte
 stands for how many.
@@ -124,5 +124,5 @@ def _planes_between(frames, settings):
 
 
 def _jpeg(plane):
-    """One component `(height, width, 1)`, uint8, as a grey JPEG."""
+    """One component `(height, width, 1)`, uint8, as a gray JPEG."""
     return tf.io.encode_jpeg(plane, format="grayscale", quality=QUALITY).numpy()

@@ -153,7 +153,7 @@ def _ppm_header(path):
     with open(path, "rb") as file:
         found = _PPM.match(file.read(1024))
     if not found or found[3] != b"255":
-        raise DataError(f"{path}: is no binary PPM (P6) with 8 bits a colour")
+        raise DataError(f"{path}: is no binary PPM (P6) with 8 bits a color")
     begin, width, height = found.end(), int(found[1]), int(found[2])
     expected = begin + 3 * width * height
     if path.stat().st_size != expected:
@@ -196,7 +196,7 @@ def held_out(items) -> tuple[list, list]:
     """
     if len(items) < 2:
         raise DataError(
-            f"flow cannot be learnt from {len(items)} pairs, or groups of videos: one is held out, "
+            f"flow cannot be learned from {len(items)} pairs or groups of videos: one is held out, "
             "so there must be two or more; add some"
         )
     held = range(4, len(items), 5) if len(items) > 4 else [len(items) - 1]

@@ -1,4 +1,4 @@
-"""Records of flow: one file per video that holds its planes as grey JPEGs; made by `extract_flow`.
+"""Records of flow: one file per video that holds its planes as gray JPEGs; made by `extract_flow`.
 
     DATA/flow/<name>/<stem>.record     see `record_format`; x and y of plane k at position k
                      index.csv         see `store`; also the number of planes

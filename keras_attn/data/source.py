@@ -70,10 +70,10 @@ def open_source(
 ) -> Source:
     """Open `data` for `recipe`, to train (else to ask a trained model) on the subsets in `read`.
 
-    Without `read` these are all. Their files are held against their SHA-256, those that changed
-    since they last were, or with `check="full"` all of them, with calls of `progress(done, total,
-    text)`: a wrong bit need not fail later, it can also just be learned from. Raises `DataError`
-    when the split, records, flow or features are missing, damaged, or created with different
+    Without `read` these are all. The SHA-256 of their files is verified, by default only of files
+    that changed since the last check, with `check="full"` of all, with calls of `progress(done,
+    total, text)`: a wrong bit need not cause an error, it can also be learned from. Raises
+    `DataError` when the split, records, flow or features are missing, damaged, or created with different
     settings.
     """
     folder = tables.read_data_folder(data)

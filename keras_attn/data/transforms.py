@@ -32,7 +32,7 @@ def side_by_side(parts: dict, stream):
 
 
 def _stacked(pictures, count):
-    """Neighbours side by side: `(n * count, H, W, C) -> (n, H, W, count * C)`."""
+    """Neighbors side by side: `(n * count, H, W, C) -> (n, H, W, count * C)`."""
     if count == 1:
         return pictures
     height, width, channels = pictures.shape[1:]

@@ -40,7 +40,7 @@ def check(request):
 
 _RGB = {"format": "rgb24"}
 # JPEG files are read as BT.601 in full range, whatever the video was: HD video is BT.709.
-_JPEG_COLOURS = {
+_JPEG_COLORS = {
     "format": "yuvj420p",
     "dst_colorspace": "ITU601",
     "dst_color_range": "JPEG",
@@ -51,7 +51,7 @@ def jpeg(request):
     """Every frame as a JPEG of the size asked for."""
     encoder = None
     for number, frame in enumerate(_opened(request)):
-        picture = _resized(frame, request["short_side"], request["info"], **_JPEG_COLOURS)
+        picture = _resized(frame, request["short_side"], request["info"], **_JPEG_COLORS)
         encoder = encoder or _jpeg_encoder(picture, request["quality"])
         picture.pts, picture.time_base = number, encoder.time_base
         yield b"".join(bytes(packet) for packet in encoder.encode(picture))
@@ -149,8 +149,8 @@ def _upright(frame):
     return (frame.height, frame.width) if turned else (frame.width, frame.height)
 
 
-def _resized(frame, short_side, info, **colours):
-    """The upright frame in `colours`, its short side `short_side` but never enlarged.
+def _resized(frame, short_side, info, **colors):
+    """The upright frame in `colors`, its short side `short_side` but never enlarged.
 
     All frames get the size of the first, also where a video changes its size midway.
     """
@@ -160,25 +160,25 @@ def _resized(frame, short_side, info, **colours):
     stored = (height, width) if turns % 2 else (width, height)
     info["stored_width"], info["stored_height"] = width, height
     if not turns:
-        return frame.reformat(*stored, interpolation="BILINEAR", **colours)
+        return frame.reformat(*stored, interpolation="BILINEAR", **colors)
     picture = frame.reformat(*stored, interpolation="BILINEAR", **_RGB).to_ndarray()
     turned = np.ascontiguousarray(np.rot90(picture, turns))
-    return av.VideoFrame.from_ndarray(turned, format="rgb24").reformat(**colours)
+    return av.VideoFrame.from_ndarray(turned, format="rgb24").reformat(**colors)
 
 
 def _jpeg_encoder(picture, quality):
-    """FFmpeg's JPEG encoder; its quantiser that matches libjpeg's `quality` the closest.
+    """FFmpeg's JPEG encoder; its quantizer that matches libjpeg's `quality` the closest.
 
-    libjpeg divides by `scale` times a table that ends in 99, FFmpeg by `quantiser / 8` times one
-    that ends in 83. Quality 95 is the finest step, quantiser 1.
+    libjpeg divides by `scale` times a table that ends in 99, FFmpeg by `quantizer / 8` times one
+    that ends in 83. Quality 95 is the finest step, quantizer 1.
     """
     scale = (200 - 2 * quality if quality >= 50 else 5000 / quality) / 100
-    quantiser = str(min(31, max(1, round(scale * 99 * 8 / 83))))
+    quantizer = str(min(31, max(1, round(scale * 99 * 8 / 83))))
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuvj420p"
     encoder.time_base = fractions.Fraction(1, 25)
     encoder.thread_count = 1
-    encoder.options = {"qmin": quantiser, "qmax": quantiser}
+    encoder.options = {"qmin": quantizer, "qmax": quantizer}
     return encoder
 
 

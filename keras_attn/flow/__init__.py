@@ -4,7 +4,7 @@ import numpy as np
 
 METHODS = ("tvl1", "dis", "farneback", "tvl1_opencv")
 
-GREY = (0.299, 0.587, 0.114)  # of red, green and blue
+GRAY = (0.299, 0.587, 0.114)  # of red, green and blue
 
 
 def settings(method):
@@ -51,7 +51,7 @@ def estimate(first, second, method="tvl1") -> np.ndarray:
         return estimate_tvl1(first, second)
     from keras_attn.flow.classical import opencv_flow
 
-    return opencv_flow(grey_bytes(first), grey_bytes(second), method)
+    return opencv_flow(gray_bytes(first), gray_bytes(second), method)
 
 
 def _check_method(method):
@@ -61,8 +61,8 @@ def _check_method(method):
 
 def _check_frames(first, second):
     for name, frames in (("first", first), ("second", second)):
-        grey = frames.ndim == 3
-        if not (grey or (frames.ndim == 4 and frames.shape[-1] == 3)):
+        gray = frames.ndim == 3
+        if not (gray or (frames.ndim == 4 and frames.shape[-1] == 3)):
             raise ValueError(f"{name} must be (B, H, W) or (B, H, W, 3), got {frames.shape}")
         if 0 in frames.shape[1:]:
             raise ValueError(f"{name} must have pixels, got {frames.shape}")
@@ -75,7 +75,7 @@ def _check_frames(first, second):
         )
 
 
-def grey_bytes(frames) -> np.ndarray:
+def gray_bytes(frames) -> np.ndarray:
     """Convert frames to `(B, H, W)` uint8, which OpenCV takes.
 
     Args:
@@ -83,5 +83,5 @@ def grey_bytes(frames) -> np.ndarray:
     """
     frames = np.asarray(frames)
     if frames.ndim == 4:
-        frames = frames.astype("float32") @ np.array(GREY, "float32")
+        frames = frames.astype("float32") @ np.array(GRAY, "float32")
     return np.clip(np.rint(frames), 0, 255).astype("uint8")

@@ -5,7 +5,7 @@ from keras import ops
 
 
 def resized(x, size):
-    """Bilinear, pixel centres at halves, the border repeated: `(B, H, W) -> (B, *size)`."""
+    """Bilinear, pixel centers at halves, the border repeated: `(B, H, W) -> (B, *size)`."""
     for axis, (old, new) in enumerate(zip(x.shape[1:], size, strict=True), start=1):
         place = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
         low = place.astype("int32")
@@ -18,7 +18,7 @@ def resized(x, size):
 
 
 def _moved(x, step, axis):
-    """The neighbour `step` = 1 or -1 further, the border repeated: the shape stays."""
+    """The neighbor `step` = 1 or -1 further, the border repeated: the shape stays."""
     here = [slice(None)] * len(x.shape)
     parts = []
     for piece in (slice(1, None), slice(-1, None)) if step > 0 else (slice(0, 1), slice(0, -1)):
@@ -28,7 +28,7 @@ def _moved(x, step, axis):
 
 
 def _slope(x, axis):
-    """The derivative along an axis from two neighbours to either side."""
+    """The derivative along an axis from two neighbors to either side."""
     right, left = _moved(x, 1, axis), _moved(x, -1, axis)
     return (8 * (right - left) - (_moved(right, 1, axis) - _moved(left, -1, axis))) / 12
 
@@ -38,7 +38,7 @@ def sampler(second):
     height, width = second.shape[1:]
     planes = ops.stack([second, _slope(second, 2), _slope(second, 1)], axis=-1)
     right = _moved(planes, 1, 2)
-    # The four neighbours of a place lie together, so that one look-up finds them.
+    # The four neighbors of a place lie together, so that one look-up finds them.
     table = ops.concatenate([planes, right, _moved(planes, 1, 1), _moved(right, 1, 1)], axis=-1)
     starts = ops.arange(ops.shape(second)[0], dtype="int32")[:, None] * (height * width)
     table = ops.reshape(table, (-1, 12))

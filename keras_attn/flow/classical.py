@@ -33,7 +33,7 @@ _MINIMUM_SIDE = 16  # DIS and Farnebäck fail on, or read beyond, frames with a 
 
 
 def opencv_flow(first, second, method):
-    """Estimate flow between grey frames with OpenCV, one pair after the other.
+    """Estimate flow between gray frames with OpenCV, one pair after the other.
 
     Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)`, uint8 to float32; x, then y, in pixels. Frames
     with a side below 16 are mirrored out to 16 before, since DIS takes none so small. A pair of

@@ -1,9 +1,9 @@
 """TV-L1 optical flow in `keras.ops`: any backend, any device, inside a model or a SavedModel.
 
-    first, second (B, H, W[, 3]) -> grey -> pyramid, coarse to fine; at every scale, five times:
+    first, second (B, H, W[, 3]) -> gray -> pyramid, coarse to fine; at every scale, five times:
         second and its slopes, warped by u -> 30 rounds of u and its dual p -> median of 5 x 5
 
-minimises, over the flow u (x, then y),
+minimizes, over the flow u (x, then y),
 
     sum over pixels  |grad u_x| + |grad u_y| + lambda |second(x + u(x)) - first(x)|
 
@@ -17,7 +17,7 @@ use. It differs from OpenCV's:
   * the median is taken after the rounds of a warp, not before;
   * slopes come from five pixels, (-1, 8, 0, -8, 1) / 12 (Wedel et al. 2009), and are warped, as
     second is, bilinearly; OpenCV's come from three and are warped bicubically;
-  * where a pixel's way leaves the frame only its neighbours decide; OpenCV compares with black.
+  * where a pixel's way leaves the frame only its neighbors decide; OpenCV compares with black.
 """
 
 import functools
@@ -27,7 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_attn.flow import GREY
+from keras_attn.flow import GRAY
 from keras_attn.flow.bilinear import resized, sampler
 from keras_attn.flow.median import median
 from keras_attn.utils.checks import check_at_least
@@ -82,7 +82,7 @@ def tvl1(
     first, second = (_precise(x) for x in (first, second))
     _check_sizes(first.shape, second.shape)
     usable = _usable(first, second)
-    first, second = (_grey(ops.where(usable, x, 0.0)) for x in (first, second))
+    first, second = (_gray(ops.where(usable, x, 0.0)) for x in (first, second))
 
     pyramid = [(first, second)]
     for size in _sizes(first.shape[1:], scales, scale_step)[1:]:
@@ -111,8 +111,8 @@ def _check_settings(tau, lambda_, theta, scales, scale_step, warps, iterations):
 
 def _check_sizes(first, second):
     for name, shape in (("first", first), ("second", second)):
-        grey = len(shape) == 3
-        if not (grey or (len(shape) == 4 and shape[-1] == 3)):
+        gray = len(shape) == 3
+        if not (gray or (len(shape) == 4 and shape[-1] == 3)):
             raise ValueError(f"{name} must be (B, H, W) or (B, H, W, 3), got {tuple(shape)}")
         if not (shape[1] and shape[2]):
             raise ValueError(f"{name} must have a known height and width, got {tuple(shape)}")
@@ -134,10 +134,10 @@ def _usable(first, second):
     )
 
 
-def _grey(frames):
+def _gray(frames):
     if len(frames.shape) == 3:
         return frames
-    return sum(weight * frames[..., i] for i, weight in enumerate(GREY))
+    return sum(weight * frames[..., i] for i, weight in enumerate(GRAY))
 
 
 def _sizes(size, scales, step):
@@ -162,7 +162,7 @@ def _refined(first, second, flow, step, reach, theta, warps, iterations):
     """Flow at one scale: `(2, B, H, W)`. `step` is tau / theta, `reach` lambda * theta."""
     height, width = first.shape[1:]
     sample = sampler(second)
-    # Row after row in one line: a neighbour is a fixed number of places away. No difference is
+    # Row after row in one line: a neighbor is a fixed number of places away. No difference is
     # taken across the right or the lower border, so p stays zero there and nothing leaks between
     # the end of a row and the start of the next.
     first = ops.reshape(first, (-1, height * width))
@@ -213,7 +213,7 @@ def _shifted(x, places):
 class TVL1(keras.layers.Layer):
     """`tvl1` as a layer without weights: `TVL1()(first, second)`.
 
-    Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)` in grey, or in color
+    Shapes: `(B, H, W), (B, H, W) -> (B, H, W, 2)` in gray, or in color
     `(B, H, W, 3), (B, H, W, 3) -> (B, H, W, 2)`; frames from 0 to 255, flow in pixels, x then y.
     `H` and `W` must be known in a call; float32 under every dtype policy.
 

@@ -14,7 +14,7 @@ changed.
 import numpy as np
 
 from keras_attn.errors import require
-from keras_attn.flow import estimate, grey_bytes
+from keras_attn.flow import estimate, gray_bytes
 
 # Pixels where it says nothing else. Of the reference code, all but those of SIFT.
 SETTINGS = {
@@ -64,10 +64,10 @@ def camera_motions(first, second, flow) -> np.ndarray:
         first, second: Frames `(B, H, W)` or `(B, H, W, 3)`.
         flow: Their flow `(B, H, W, 2)`.
     """
-    first, second, flow = grey_bytes(first), grey_bytes(second), np.asarray(flow)
+    first, second, flow = gray_bytes(first), gray_bytes(second), np.asarray(flow)
     if first.shape != second.shape or flow.shape != (*first.shape, 2):
         raise ValueError(
-            "first, second and flow must be (B, H, W[, 3]) twice and (B, H, W, 2), got grey "
+            "first, second and flow must be (B, H, W[, 3]) twice and (B, H, W, 2), got gray "
             f"frames {first.shape} and {second.shape}, and flow {flow.shape}"
         )
     if not np.isfinite(flow).all():
@@ -123,7 +123,7 @@ def warped_flow(first, second, method: str = "tvl1") -> np.ndarray:
         ValueError, UserError: As `flow.estimate`.
     """
     flow = estimate(first, second, method)
-    first, second = grey_bytes(first), grey_bytes(second)
+    first, second = gray_bytes(first), gray_bytes(second)
     still = np.empty_like(second)
     for number, homography in enumerate(camera_motions(first, second, flow)):
         still[number] = compensate(first[number], second[number], homography)
@@ -131,7 +131,7 @@ def warped_flow(first, second, method: str = "tvl1") -> np.ndarray:
 
 
 def _features(frame):
-    """Places `(n, 2)`, x then y, and SIFT descriptors `(n, 128)`, of a grey frame."""
+    """Places `(n, 2)`, x then y, and SIFT descriptors `(n, 128)`, of a gray frame."""
     cv2 = require("cv2", _PURPOSE)
     height, width = frame.shape
     smaller = tuple(max(1, int(side * SETTINGS["sift_frames"])) for side in (width, height))
@@ -159,7 +159,7 @@ def _matches(before, after):
 
 
 def _moved_corners(frame, flow):
-    """Shi-Tomasi corners of a grey frame and where the flow takes them: two `(n, 2)`."""
+    """Shi-Tomasi corners of a gray frame and where the flow takes them: two `(n, 2)`."""
     cv2 = require("cv2", _PURPOSE)
     limits = (SETTINGS[key] for key in ("corners", "corner_quality", "corner_distance"))
     corners = cv2.goodFeaturesToTrack(frame, *limits)

@@ -1,4 +1,4 @@
-"""The names of the answers of a trained model, and the one way to ask it for them."""
+"""Output names of a trained model, and the common inference interface."""
 
 from dataclasses import dataclass
 

@@ -24,9 +24,9 @@ class FusedRecognizer(Answers):
         self.answer_frames = graph(self.from_frames, *first.answer_frames.input_signature)
         self.answer_jpegs = graph(self.from_jpegs, *first.answer_jpegs.input_signature)
 
-    def answer(self, frames) -> dict:
-        """Answer for `frames (B, T, H, W, 3)`, uint8, any T, H and W from 1 on."""
-        return self._fused([one.answer(frames) for one in self.recognizers])
+    def answer(self, frames=None, jpegs=None) -> dict:
+        """Answer for `frames (B, T, H, W, 3)`, uint8, or `jpegs (B, T)`, strings."""
+        return self._fused([one.answer(frames=frames, jpegs=jpegs) for one in self.recognizers])
 
     def from_frames(self, frames) -> dict:
         return self._fused([one.answer_frames(frames) for one in self.recognizers])

@@ -51,7 +51,7 @@ def fusion_weights(opened, weights=None) -> tuple[float, ...]:
 def _load_model(path):
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its arguments, which were told when it was trained
+            warnings.simplefilter("ignore")  # argument warnings were already shown in training
             # Keras only warns when it leaves layers with random weights.
             warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
             return keras.models.load_model(path, compile=False)

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-TIMELINE = ("where", "when", "step_probabilities")  # the answers that there are for each frame
-
 
 def in_pieces(function, inputs, size: int, shapes, dtype=tf.float32):
     """`function(inputs)`, computed for at most `size` rows of axis 0 at a time.

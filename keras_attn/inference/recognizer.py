@@ -94,7 +94,7 @@ class Recognizer(Answers):
         return self.flow["height"], self.flow["width"]
 
     def positions(self, length: int) -> np.ndarray:
-        """The rising positions, of `length`, that the clips hold: no others are looked at."""
+        """Sorted frame positions used by the clips of a video of `length` positions."""
         return np.unique(self._positions(length).numpy())
 
     def answer(self, frames=None, jpegs=None, planes=None, features=None, length=None) -> dict:
@@ -120,7 +120,7 @@ class Recognizer(Answers):
         elif planes is None and self.flow_in_graph:
             return self.answer_frames(frames)
         elif planes is None:
-            planes = np.stack([planes_of(video, self.flow) for video in frames.numpy()])
+            planes = np.stack([planes_of(video, self.flow) for video in np.asarray(frames)])
         return self.answer_planes(frames, planes)
 
     def from_frames(self, frames) -> dict:

@@ -1,4 +1,4 @@
-"""Let neighbouring frames exchange channels, without weights (Lin et al. 2019)."""
+"""Let neighboring frames exchange channels, without weights (Lin et al. 2019)."""
 
 import keras
 from keras import ops

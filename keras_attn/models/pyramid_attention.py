@@ -26,7 +26,7 @@ Differences from the paper, and notes:
   - Weights of l2 norm one (`aggregate_norm="l2"`, printed) do not average: the map grows with the
     root of the number of frames, by 2.9 from 3 frames in training to 25 in inference. "l1" uses the
     weights of the softmax for the map, and the others in the interaction loss only.
-  - The bias in eq. (2) does not centre the features, as the text says: a softmax cancels it for
+  - The bias in eq. (2) does not center the features, as the text says: a softmax cancels it for
     one level or fusion="sum". It is kept, since table 10 counts it. That table is met for
     Inception-ResNet-v2 and BN-Inception; its VGG-16 has more weights than a VGG-16.
   - Levels are taken before their activation (section 5.1.1); the activation that the next layer

@@ -34,7 +34,7 @@ Differences from the paper, and notes:
   - A snippet is two RGB frames for the attention network; which of them the classifier sees
     is not said: here the first one.
   - Selection needs two passes in training, the first in inference mode. They agree only as far as
-    batch normalisation does: freeze it, as the references do.
+    batch normalization does: freeze it, as the references do.
   - Not stated: dropout (that of TSN, for RGB) and initial values. Attention starts uniform, and the
     classifiers as those of TSN.
 """

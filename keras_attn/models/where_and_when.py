@@ -193,7 +193,7 @@ def _posthoc(frames, units, scored):
     states = ops.mean(states, axis=(2, 3))
     scores = ops.zeros_like(states[:, :, 0])
     if scored:
-        # A bias would be cancelled by the softmax.
+        # A bias would be canceled by the softmax.
         scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)[:, :, 0]
     weights = softmax(scores)
     return ops.einsum("bt,btu->bu", ops.cast(weights, states.dtype), states), weights

@@ -275,6 +275,6 @@ class Recipe:
     @property
     def cached_maps(self) -> tuple:
         """The `backbones.CachedMap`s from which cached features of `endpoint` are read."""
-        from keras_attn.backbones import cached_maps
+        from keras_attn.backbones.caching import cached_maps
 
         return cached_maps(self.backbone, self.endpoint)

@@ -70,6 +70,9 @@ class RecipeSummary:
         return [f"{head}; {self.paper}", *(found or ["    not run"])]
 
 
+COMPARE = "Compare results within one table of docs/results.md, not between recipes."
+
+
 @dataclass(frozen=True)
 class RecipeList:
     """All recipes, in the order of `RECIPES`."""
@@ -77,7 +80,8 @@ class RecipeList:
     recipes: tuple[RecipeSummary, ...]
 
     def lines(self) -> list[str]:
-        return [line for recipe in self.recipes for line in recipe.lines()]
+        lines = [line for recipe in self.recipes for line in recipe.lines()]
+        return [*lines, COMPARE]
 
     def as_dict(self) -> dict:
         """Name -> all fields of the recipe, its `paper` and its `results`."""

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import os
 import typing
 
 from keras_attn.errors import UsageError
@@ -32,6 +33,9 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
     """
     if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
         changes = recipe.flow_changes | changes
+    model = changes.get("model", recipe.model)
+    if model != recipe.model:
+        recipe = dataclasses.replace(recipe, model=model, arguments={})
     values = dataclasses.asdict(recipe)
     kinds = typing.get_type_hints(Recipe)
     known = {key: kinds[key] for key in kinds if key not in ("arguments", "flow_changes", *_GROUPS)}
@@ -88,6 +92,7 @@ def _read(path, value, kind):
     if typing.get_origin(kind) is typing.Literal:
         return value  # the recipe checks it
     given, kinds = value, alternatives(kind)
+    value = _plain(value)
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
         if type(None) in kinds:
             return None
@@ -99,6 +104,15 @@ def _read(path, value, kind):
     if type(value) is not kind:
         raise UsageError(f"{path} must be of type {kind.__name__}, got {given!r}")
     return value
+
+
+def _plain(value):
+    """Paths, tuples and numbers of NumPy as the plain values that a recipe holds."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _read_json(text):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_attn.backbones import BACKBONES, cached_maps
+from keras_attn.backbones import BACKBONES
+from keras_attn.backbones.caching import cached_maps
 from keras_attn.data.features import FeatureFolder
 from keras_attn.data.positions import drawn_positions, fixed_positions
 from keras_attn.data.source import stream_videos, training_subsets
@@ -60,7 +61,7 @@ def features(
         A `FeaturesSummary`.
 
     Raises:
-        UsageError: An argument, or the recipes together, cannot be meant.
+        UsageError: An argument is invalid, or the recipes do not share a backbone.
         DataError: The folder holds features of other settings, or a record is damaged.
         UserError: Another process writes there, or the disk has not enough room.
     """

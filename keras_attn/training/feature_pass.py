@@ -11,7 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_attn.backbones import BACKBONES, build_maps, mean_of, whole_network
+from keras_attn.backbones import BACKBONES
+from keras_attn.backbones.caching import build_maps, mean_of
+from keras_attn.backbones.registry import whole_network
 from keras_attn.data.features import (
     FeatureFolder,
     FeatureReader,
@@ -28,7 +30,7 @@ _NONE = np.zeros(0, "int32")
 
 @dataclass(frozen=True)
 class FeaturesSummary:
-    """How many videos got features now (`written`) or had them (`kept`), and what is there.
+    """Counts of videos computed now (`written`) and already stored (`kept`), and the contents.
 
     `positions` are those that are stored, of the `length` of all videos; `maps` has the shape of
     each map by its name.
@@ -61,7 +63,7 @@ def _sizes(maps):
 
 
 class FeaturePass:
-    """What is missing of some maps in a folder of features, and its making."""
+    """Computes the missing feature maps of a folder."""
 
     def __init__(self, folder: FeatureFolder, maps, rows, videos, weights, batch_size, progress):
         self.folder, self.weights, self.batch_size = folder, weights, batch_size

@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checking:
-    """One file of the data that was held against its checksum before a training, for a display."""
+    """Progress event: one data file was verified."""
 
     done: int
     total: int
@@ -63,7 +63,7 @@ class Checking:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a loop writes, and the words of its errors.
+    """Output paths and error texts of a loop.
 
     `rate` names the field of the recipe with the learning rate; `unreadable` says what could not be
     read, with `{error}` in it, and how to make it again.

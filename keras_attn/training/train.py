@@ -48,14 +48,14 @@ def train(
         fold: Fold whose videos are held out as the test subset, where the split has folds.
         resume: Go on with the run in the workdir. A run that does not exist begins.
         checkpoint_seconds: Seconds between two checkpoints within an epoch.
-        check: Files of the data to hold against their checksums first: those whose size or time
-            stamp changed since the last check ("quick"), or all of them ("full").
+        check: Which data files to verify by checksum first: those whose size or time stamp
+            changed since the last check ("quick"), or all of them ("full").
 
     Returns:
         The finished run.
 
     Raises:
-        UsageError: If the recipe or a change cannot be, or does not fit the data.
+        UsageError: If the recipe or a change is invalid, or does not match the data.
         DataError: If data are missing, damaged or of another kind.
         UserError: If the folder holds another run, the disk is full, or the loss becomes infinite
             or not a number. All but the last two are raised before the first step.
@@ -72,8 +72,12 @@ def train(
         return run
     model = build.build_model(recipe, source)
     stages = flow_pretraining.open_stages(recipe, source, run.path)
-    runs.begin(run)
+    run.path.mkdir(parents=True, exist_ok=True)
     with exclusive(run.path, f"{run.path}: another process trains here; wait for it, or stop it"):
+        run = runs.claim(workdir, recipe, facts, resume)  # another process may have been faster
+        if run.finished():
+            return run
+        runs.begin(run)
         if recipe.pretraining.wanted and not run.checkpoint.exists():
             flow_pretraining.pretrain(recipe, stages, run.path, progress, checkpoint_seconds)
             flow_pretraining.load_attention(model, recipe, run.path)

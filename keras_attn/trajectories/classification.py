@@ -1,7 +1,7 @@
 """score_trajectories: a linear classifier on Fisher vectors of improved dense trajectories.
 
     records -> trajectories (cached) -> sample -> PCA, Gaussians -> Fisher vector per video
-            -> one linear SVM per class, learnt on the training subset -> score file
+            -> one linear SVM per class, learned on the training subset -> score file
 
 The baseline, and the complement in fusion, of papers 002 and 004. Wang & Schmid, ICCV 2013; the
 encoding is that of `trajectories.FisherEncoder`, and C = 100.
@@ -23,7 +23,7 @@ from keras_attn.trajectories import FisherEncoder
 from keras_attn.trajectories.store import TrajectoryStore
 
 PENALTY = 100.0  # C of the SVM
-SAMPLE = 256_000  # trajectories that the vocabulary is learnt from
+SAMPLE = 256_000  # trajectories that the vocabulary is learned from
 _ROUNDS = 10_000  # of the SVM's solver, at most
 
 
@@ -79,7 +79,7 @@ def score_trajectories(
     """Classify videos by their improved dense trajectories, and write a score file for `fuse`.
 
     Trajectories are extracted once and kept in the data folder. The classifier learns from the
-    training subset. Videos without trajectories are scored as zero vectors, but not learnt from: a
+    training subset. Videos without trajectories are scored as zero vectors, but not learned from: a
     zero vector of a class would move its threshold alone.
 
     Args:
@@ -90,7 +90,7 @@ def score_trajectories(
         components: Gaussians of the Fisher vectors.
         short_side: Height or width in pixels that frames are made smaller to, whichever is less.
         limit: Trajectories that are stored of a video; of more a random choice is stored.
-        sample: Trajectories that the Gaussians are learnt from.
+        sample: Trajectories that the Gaussians are learned from.
         workers: Videos that are worked on at a time, by default one per processor.
         progress: Called with the number of videos done, that of all, and the id of one.
 
@@ -175,7 +175,7 @@ def _several_classes(data, labels):
     if len(set(labels.values())) < 2:
         raise DataError(
             f"{data}: the training subset has videos of one class to learn from, expected several; "
-            "those without trajectories are not learnt from"
+            "those without trajectories are not learned from"
         )
     return np.array(list(labels.values()))
 

@@ -1,6 +1,6 @@
 """HOG, HOF and MBH around tracked points: orientation histograms of 2x2 cells in each frame.
 
-Wang & Schmid, ICCV 2013, with the normalisation of its released code: in each frame 0.05 is added
+Wang & Schmid, ICCV 2013, with the normalization of its released code: in each frame 0.05 is added
 to every bin, the histograms of the four cells are divided by their common sum, and the square root
 is taken. The mean over five frames is one temporal cell, so that a descriptor has 2 x 2 x 3 cells.
 Letters: `N` points, `h, w` pixels of a frame.
@@ -21,16 +21,16 @@ SETTINGS = {"patch": PATCH, "bins": BINS, "still": STILL, "epsilon": EPSILON}
 _CHANNELS = sum(BINS.values())
 
 
-def cell_sums(grey, flow) -> np.ndarray:
+def cell_sums(gray, flow) -> np.ndarray:
     """Histograms of every cell of 16 x 16 pixels: entry (y, x) is of the cell that begins there.
 
     Shapes: `(h, w)` uint8, `(h, w, 2)` float32 pixels -> `(h, w, 33)` float32, the bins of HOG,
     HOF, MBHx and MBHy side by side. Those of cells that do not fit into the frame mean nothing.
     """
     cv2 = require("cv2", "trajectories")
-    bins = np.zeros((*grey.shape, _CHANNELS), "float32")
+    bins = np.zeros((*gray.shape, _CHANNELS), "float32")
     first = 0
-    fields = (_gradient(cv2, grey), np.moveaxis(flow, -1, 0))
+    fields = (_gradient(cv2, gray), np.moveaxis(flow, -1, 0))
     fields += tuple(_gradient(cv2, np.ascontiguousarray(flow[..., axis])) for axis in (0, 1))
     for (name, count), field in zip(BINS.items(), fields, strict=True):
         _vote(bins, first, *field, still=STILL if name == "hof" else None)
@@ -62,7 +62,7 @@ def _vote(bins, first, x, y, still):
 
 
 def describe(sums, points) -> np.ndarray:
-    """Normalised histograms of one frame around some points.
+    """Normalized histograms of one frame around some points.
 
     Shapes: `(h, w, 33)` of `cell_sums`, `(N, 2)` x and y -> `(N, 132)` float32: HOG, HOF, MBHx,
     MBHy, each by row of cells, column of cells, bin. A patch that would reach out of the frame is

@@ -15,11 +15,11 @@ from keras_attn.trajectories.video import LENGTHS
 
 _PURPOSE = "encoding trajectories"
 _SEED = 0
-_ROUNDS = 100  # of expectation maximisation, at most; ours
+_ROUNDS = 100  # of expectation maximization, at most; ours
 
 
 class FisherEncoder:
-    """A vocabulary that is learnt from a sample of trajectories: `fit`, then `encode`.
+    """A vocabulary that is learned from a sample of trajectories: `fit`, then `encode`.
 
     `components` is the number of Gaussians of each descriptor. The same sample gives the same
     encoder.
@@ -66,7 +66,7 @@ class FisherEncoder:
         """
         _check(descriptors)
         if not self._steps:
-            raise ValueError("the encoder has learnt nothing yet; call fit first")
+            raise ValueError("the encoder has learned nothing yet; call fit first")
         if not len(descriptors):
             return np.zeros(self.length, "float32")
         parts = _split(descriptors).items()

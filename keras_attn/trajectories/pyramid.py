@@ -45,11 +45,11 @@ def sizes(height: int, width: int) -> list[tuple[int, int]]:
     return found
 
 
-def pyramid(grey) -> list[np.ndarray]:
-    """A grey frame at each scale of `sizes`: `(H, W)` uint8 -> list of `(h, w)` uint8."""
+def pyramid(gray) -> list[np.ndarray]:
+    """A gray frame at each scale of `sizes`: `(H, W)` uint8 -> list of `(h, w)` uint8."""
     cv2 = require("cv2", "trajectories")
-    levels = [grey]
-    for height, width in sizes(*grey.shape)[1:]:
+    levels = [gray]
+    for height, width in sizes(*gray.shape)[1:]:
         levels.append(cv2.resize(levels[-1], (width, height), interpolation=cv2.INTER_LINEAR))
     return levels
 

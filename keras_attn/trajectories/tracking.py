@@ -31,16 +31,16 @@ SETTINGS = {
 _FRAMES_OF_CELL = LENGTH // TEMPORAL_CELLS
 
 
-def new_points(grey, points) -> np.ndarray:
-    """Centres of the cells of 5 x 5 pixels that hold none of `points` and have structure.
+def new_points(gray, points) -> np.ndarray:
+    """Centers of the cells of 5 x 5 pixels that hold none of `points` and have structure.
 
     Shapes: `(h, w)` uint8, `(N, 2)` x and y -> `(M, 2)` float32.
     """
     cv2 = require("cv2", "trajectories")
-    rows, columns = grey.shape[0] // GRID, grey.shape[1] // GRID
-    strength = cv2.cornerMinEigenVal(grey, 3, ksize=3)
-    centres = strength[GRID // 2 :: GRID, GRID // 2 :: GRID][:rows, :columns]
-    free = centres > QUALITY * strength.max()
+    rows, columns = gray.shape[0] // GRID, gray.shape[1] // GRID
+    strength = cv2.cornerMinEigenVal(gray, 3, ksize=3)
+    centers = strength[GRID // 2 :: GRID, GRID // 2 :: GRID][:rows, :columns]
+    free = centers > QUALITY * strength.max()
     cells = np.floor(points).astype("int64") // GRID
     cells = cells[(cells < (columns, rows)).all(1)]
     free[cells[:, 1], cells[:, 0]] = False
@@ -79,9 +79,9 @@ class Tracks:
             "ages": np.zeros(0, "int64"),
         }
 
-    def start(self, grey) -> None:
-        """Begin a path in each cell of `grey` that has structure and no point yet."""
-        points = new_points(grey, self._heads())
+    def start(self, gray) -> None:
+        """Begin a path in each cell of `gray` that has structure and no point yet."""
+        points = new_points(gray, self._heads())
         fresh = {
             name: np.zeros((len(points), *array.shape[1:]), array.dtype)
             for name, array in self._arrays.items()

@@ -1,6 +1,6 @@
 """The improved dense trajectories of one video, with their descriptors.
 
-    frames -> grey pyramid -> flow -> points tracked for 15 frames at each scale ----+
+    frames -> gray pyramid -> flow -> points tracked for 15 frames at each scale ----+
                  |              +- homography -> second frame as if the camera ------+-> rejected or
                  |                 stood still -> flow without the camera's motion --+   described
 
@@ -65,7 +65,7 @@ def extract(frames: Iterable[np.ndarray]) -> Trajectories:
     """
     scales, before, found = [], None, []
     for number, frame in enumerate(frames):
-        levels = pyramid.pyramid(_grey(frame, number))
+        levels = pyramid.pyramid(_gray(frame, number))
         if before is None:
             scales = [tracking.Tracks(pyramid.factor(level)) for level in range(len(levels))]
         else:
@@ -91,7 +91,7 @@ def _advance(scales, before, after):
         tracks.step(flow, steady, descriptors.cell_sums(level, steady))
 
 
-def _grey(frame, number):
+def _gray(frame, number):
     frame = np.asarray(frame)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(

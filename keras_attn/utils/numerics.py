@@ -1,4 +1,4 @@
-"""What half precision is too coarse for."""
+"""Operations that need float32."""
 
 import keras
 from keras import ops

@@ -7,6 +7,7 @@ are put into the registry, which import the module of a class when Keras asks fo
 
 import importlib
 import importlib.abc
+import importlib.util
 import sys
 
 CLASSES = {
@@ -51,6 +52,8 @@ class Deferred:
         self._module, self._name = module, name
 
     def __getattr__(self, attribute):
+        if attribute.startswith("_"):  # copies and pickles ask for these, Keras does not
+            raise AttributeError(attribute)
         # Importing the module puts the class itself in the place of this.
         module = importlib.import_module(f"keras_attn.{self._module}")
         return getattr(getattr(module, self._name), attribute)
@@ -70,12 +73,17 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
     Asking where Keras is (`importlib.util.find_spec`), as TensorFlow does, is not importing it.
     """
 
+    def __init__(self):
+        self.asking = False
+
     def find_spec(self, name, path=None, target=None):
-        if name != "keras":
+        if name != "keras" or self.asking:
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
+        self.asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.asking = False
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = self._followed(spec.loader.exec_module)
         return spec
@@ -92,8 +100,10 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Register now if Keras has been imported, else as soon as it is."""
-    keras = sys.modules.get("keras")
-    if keras is None:
+    for finder in [f for f in sys.meta_path if type(f).__name__ == _AfterKeras.__name__]:
+        sys.meta_path.remove(finder)  # of this package, imported before and again
+    if "keras" not in sys.modules:
         sys.meta_path.insert(0, _AfterKeras())
-    elif hasattr(keras, "saving"):
-        register()
+        return
+    importlib.import_module("keras.saving")  # Keras may be on its way in another thread
+    register()

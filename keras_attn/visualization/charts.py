@@ -24,7 +24,7 @@ def line_chart(
     """Draw lines over a common x axis; the first is solid with discs, the second dashed.
 
     `series` holds up to two `(name, [(x, y), ...])`; a y of None or not finite leaves a gap.
-    With `percent` the axis goes from 0 to 1 and is labelled in percent.
+    With `percent` the axis goes from 0 to 1 and is labeled in percent.
     """
     series = [(name, [p for p in points if _finite(p[1])]) for name, points in series]
     series = [(name, points) for name, points in series if points]

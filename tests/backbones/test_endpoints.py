@@ -130,7 +130,7 @@ def test_joined_levels_are_pooled_to_the_last(rng, tmp_path):
 def _clip_network(height, width, channels):
     clip = x = keras.Input((None, height, width, channels))
     x = PerFrame(layers.Conv2D(4, 3, strides=2, name="conv"), name="convolved")(x)
-    x = layers.Conv3D(5, (3, 1, 1), padding="same", name="mixed")(x)  # sees neighbouring frames
+    x = layers.Conv3D(5, (3, 1, 1), padding="same", name="mixed")(x)  # sees neighboring frames
     return keras.Model(clip, layers.ReLU(name="relu")(x))
 
 
@@ -159,7 +159,7 @@ def test_a_backbone_that_sees_clips(rng, monkeypatch, tmp_path):
     changed = video.copy()
     changed[:, 0] = 255 - changed[:, 0]
     moved = np.abs(ops.subtract(model({"video": video}), model({"video": changed}))).max((0, 2))
-    assert moved[1] > 0 and moved[2] == 0, "a frame is seen by its neighbours"
+    assert moved[1] > 0 and moved[2] == 0, "a frame is seen by its neighbors"
     joined = build_backbone("tiny", (9, 13), path, "convolved+mixed")
     assert joined(video).shape == (2, 3, 4, 6, 9)
 

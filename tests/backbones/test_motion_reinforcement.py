@@ -92,7 +92,7 @@ def _convolved(x, layer):
     return (convolution(x, kernel) if kernel.shape[0] == 3 else x @ kernel[0, 0]) + bias
 
 
-def _normalised(x, layer):
+def _normalized(x, layer):
     gamma, beta, mean, variance = (numpy(w).astype("float64") for w in layer.weights)
     return gamma * (x - mean) / np.sqrt(variance + layer.epsilon) + beta
 
@@ -108,7 +108,7 @@ def test_a_block_equals_numpy(rng, name, before, convolutions, norms, after):
     assert np.ptp(motion) > 0
     x = identity * np.maximum(motion, 0)
     for convolved, norm in zip(convolutions, norms, strict=True):
-        x = _normalised(_convolved(x, rgb.get_layer(convolved)), rgb.get_layer(norm))
+        x = _normalized(_convolved(x, rgb.get_layer(convolved)), rgb.get_layer(norm))
         if norm != norms[-1]:
             x = np.clip(x, 0, largest)
     expected = identity + x
@@ -186,7 +186,7 @@ def test_the_entries_are_those_of_the_plain_networks(name):
     assert str(entry.size) in entry.description
     *_, reinforced = _networks(name)
     names = [layer.name for layer in reinforced.layers]
-    for at, channels, _ in list(entry.endpoints.values())[:-1]:
+    for at, channels, *_ in list(entry.endpoints.values())[:-1]:
         assert reinforced.get_layer(at).output.shape[-1] == channels
     products = [n.removesuffix("_reinforced") for n in names if n.endswith("_reinforced")]
     expected = {

@@ -50,7 +50,7 @@ def test_half_precision_comes_after_the_subtraction(policy, policy_name):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 10, 20])
-def test_flow_is_centred_and_scaled_like_rgb(channels):
+def test_flow_is_centerd_and_scaled_like_rgb(channels):
     no_motion = np.full((1, 2, 2, channels), 128, "uint8")
     scale = PixelScale("", (123.0, 116.0, 103.0), (50.0, 60.0, 70.0), bgr=True)
     layer = normalization(scale, channels)

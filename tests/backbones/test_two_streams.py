@@ -51,7 +51,7 @@ def test_its_own_weights_are_saved_and_loaded(tmp_path):
     assert_close(copy.get_weights(), model.get_weights(), atol=0)
 
 
-def test_half_precision_comes_after_the_normalisation(policy):
+def test_half_precision_comes_after_the_normalization(policy):
     policy("mixed_float16")
     model = build_backbone("tiny", 16, endpoint="conv_1", channels=5)
     streams = [model.get_layer(name) for name in ("rgb", "flow")]
@@ -83,7 +83,7 @@ def test_backbones_that_see_clips(rng, monkeypatch):
     assert model(rng.integers(0, 256, (2, 3, 9, 13, 7))).shape == (2, 3, 4, 6, 10)
 
 
-def test_normalisation_of_both_in_one_network():
+def test_normalization_of_both_in_one_network():
     scale = PixelScale("", (123.0, 116.0, 103.0), (50.0, 60.0, 70.0), bgr=True)
     pixels = np.array([[133, 116, 110, 128, 134, 122, 188]], "uint8")
     expected = [[7 / 70, 0, 10 / 50, 0, 6 / 60, -6 / 60, 60 / 60]]

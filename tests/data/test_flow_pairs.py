@@ -103,7 +103,7 @@ def test_flow_is_stretched_in_its_values_too():
     np.testing.assert_allclose(side_by_side, expected, rtol=1e-5)
     for i in range(2, 8):
         for j in range(2, 8):
-            # The centre of cell j lies at column 4 j + 1.5; 40 pixels became 10, 20 rows too.
+            # The center of cell j lies at column 4 j + 1.5; 40 pixels became 10, 20 rows too.
             x = 0.3 * (4 * j + 1.5) * 10 / 40
             y = (2 - 0.1 * (2 * i + 0.5)) * 10 / 20
             assert stretched[i, j].numpy() == pytest.approx((x, y), abs=1e-5)
@@ -113,7 +113,7 @@ def test_a_fifth_is_held_out():
     assert flow_pairs.held_out(list(range(12))) == ([0, 1, 2, 3, 5, 6, 7, 8, 10, 11], [4, 9])
     assert flow_pairs.held_out("abcde") == (list("abcd"), ["e"])
     assert flow_pairs.held_out("ab") == (["a"], ["b"])
-    with pytest.raises(DataError, match="cannot be learnt from 1 pairs, or groups of videos"):
+    with pytest.raises(DataError, match="cannot be learned from 1 pairs, or groups of videos"):
         flow_pairs.held_out("a")
 
 
@@ -133,7 +133,7 @@ def test_every_pair_comes_once_an_epoch_in_an_order_of_seed_and_epoch(truth):
     assert [sorted(order) for order in orders] == [[1, 2, 3, 4, 5, 6, 7]] * 3
 
 
-def test_pairs_of_clips_are_neighbours_with_the_plane_between_them(tiny_data, tmp_path):
+def test_pairs_of_clips_are_neighbors_with_the_plane_between_them(tiny_data, tmp_path):
     videos = []
     for record in records.read_index(tiny_data)[:2]:
         planes = np.arange(11)[:, None, None] * np.ones((11, 12, 24), int)

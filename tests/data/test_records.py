@@ -51,14 +51,14 @@ def test_a_record_holds_the_frames_and_where_they_come_from(data):
         assert facts == {"video": video, **records.read_provenance(data)}
         assert facts["decoder"].startswith("PyAV ") and facts["quality"] == 95
         pictures, _ = read_frames(row.path, 32)
-        grey = [0.299, 0.587, 0.114]  # JPEG halves the resolution of colour, not that of grey
-        assert np.abs(frames @ grey - pictures @ grey).mean() < 2.5
+        gray = [0.299, 0.587, 0.114]  # JPEG halves the resolution of color, not that of gray
+        assert np.abs(frames @ gray - pictures @ gray).mean() < 2.5
     assert records.read_provenance(data)["short_side"] == 32
 
 
-def test_colours_are_right_and_quality_counts(folder, tmp_path):
-    colours = np.array([[250, 10, 10], [10, 200, 30], [20, 40, 230], [128, 128, 128]], "uint8")
-    frames = np.repeat(np.repeat(colours[:, None, None], 32, 1), 48, 2)
+def test_colors_are_right_and_quality_counts(folder, tmp_path):
+    colors = np.array([[250, 10, 10], [10, 200, 30], [20, 40, 230], [128, 128, 128]], "uint8")
+    frames = np.repeat(np.repeat(colors[:, None, None], 32, 1), 48, 2)
     made = {
         f"{name}/x.mkv": damage.encode(".mkv", "ffv1", frames[::step], pixels="bgr0")
         for name, step in (("A", 1), ("B", -1))
@@ -73,9 +73,9 @@ def test_colours_are_right_and_quality_counts(folder, tmp_path):
 
 
 @pytest.mark.parametrize("colorspace", [1, 5])  # BT.709, as HD video, and BT.601
-def test_records_and_predictions_see_the_same_colours(folder, tmp_path, colorspace):
-    colours = np.array([[220, 30, 40], [30, 200, 60], [40, 60, 210]], "uint8")
-    frame = np.repeat(np.repeat(colours[None], 32, 1), 64, 0)
+def test_records_and_predictions_see_the_same_colors(folder, tmp_path, colorspace):
+    colors = np.array([[220, 30, 40], [30, 200, 60], [40, 60, 210]], "uint8")
+    frame = np.repeat(np.repeat(colors[None], 32, 1), 64, 0)
     path = folder({"A/x.mp4": b"", "B/y.mp4": b""}) / "A" / "x.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
@@ -92,7 +92,7 @@ def test_records_and_predictions_see_the_same_colours(folder, tmp_path, colorspa
     frames, _ = read_frames(path, 32)
     for video in (decoded, frames):
         found = video[2, 16, [8, 24, 40]].astype(int)
-        assert np.abs(found - colours).max() <= 6, found
+        assert np.abs(found - colors).max() <= 6, found
 
 
 def test_records_do_not_depend_on_the_number_of_workers(data):

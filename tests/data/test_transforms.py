@@ -86,7 +86,7 @@ def test_stretching_of_known_pictures():
     halves[:, :, 4:] = 240
     result = resize_stretched(tf.constant(halves), 4)
     assert result.dtype == tf.float32
-    # Halving with antialiasing weighs four neighbours 1, 3, 3, 1 (cut at the edge, sum to one).
+    # Halving with antialiasing weighs four neighbors 1, 3, 3, 1 (cut at the edge, sum to one).
     expected = [0, 240 / 8, 240 * 7 / 8, 240]
     np.testing.assert_allclose(
         result[0], np.tile(np.array(expected)[:, None], (4, 1, 3)), atol=1e-3

@@ -37,11 +37,11 @@ def test_known_motion_is_found(rng, method):
 
 
 @pytest.mark.parametrize("method", OPENCV)
-def test_colours_become_grey_as_in_opencv(rng, method):
+def test_colors_become_gray_as_in_opencv(rng, method):
     first, second = moving(rng, 1, 0, 40, 50)
-    colours = [np.stack([x, x[:, ::-1], x[:, :, ::-1]], axis=-1) for x in (first, second)]
-    grey = [np.stack([cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in y]) for y in colours]
-    found, expected = flow.estimate(*colours, method), flow.estimate(*grey, method)
+    colors = [np.stack([x, x[:, ::-1], x[:, :, ::-1]], axis=-1) for x in (first, second)]
+    gray = [np.stack([cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in y]) for y in colors]
+    found, expected = flow.estimate(*colors, method), flow.estimate(*gray, method)
     assert np.abs(found - expected).mean() < 0.02  # a byte may be rounded the other way
 
 

@@ -135,11 +135,11 @@ def test_it_is_the_loops(rng):
     first[0, 5:9, 3:6] = 7  # flat, where nothing says how it moved
     second[0, 4:10, 2:7] = 7
     shades = np.array([30, 0, 9], "float32"), np.array([-5, 12, 0], "float32")
-    colours = [x[..., None] + shade for x, shade in zip((first, second), shades, strict=True)]
-    grey = [x.astype("float64") @ [0.299, 0.587, 0.114] for x in colours]
-    expected = np.stack([reference(*pair, **SHORT) for pair in zip(*grey, strict=True)])
+    colors = [x[..., None] + shade for x, shade in zip((first, second), shades, strict=True)]
+    gray = [x.astype("float64") @ [0.299, 0.587, 0.114] for x in colors]
+    expected = np.stack([reference(*pair, **SHORT) for pair in zip(*gray, strict=True)])
     assert np.abs(expected).max() > 0.1 and np.abs(expected[0] - expected[1]).max() > 0.1
-    assert_close(estimated(*colours), expected, atol=1e-4)
+    assert_close(estimated(*colors), expected, atol=1e-4)
 
 
 def test_known_motion_is_found_and_turns_with_the_frames():
@@ -165,7 +165,7 @@ def test_constant_frames_and_damaged_pairs_have_no_flow():
     assert not found[1:5].any()
     assert np.abs(found[5]).max() < 1e-5  # nothing moves
     assert np.abs(found[0]).max() > 0.1
-    np.testing.assert_array_equal(found[0], found[6])  # whatever its neighbours in the batch
+    np.testing.assert_array_equal(found[0], found[6])  # whatever its neighbors in the batch
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2)])

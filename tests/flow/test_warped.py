@@ -33,7 +33,7 @@ CAMERAS = {
 
 
 def texture(rng, height, width):
-    """Smooth random grey: blobs of several sizes, so that every place is different."""
+    """Smooth random gray: blobs of several sizes, so that every place is different."""
     picture = np.zeros((height, width), "float32")
     for blur in (1.5, 4, 9):
         layer = cv2.GaussianBlur(rng.normal(size=(height, width)).astype("float32"), (0, 0), blur)
@@ -179,17 +179,17 @@ def test_the_same_answer_in_every_run_and_thread_and_for_a_sequence(rng):
     np.testing.assert_array_equal(apart, together[::2])
 
 
-def test_colour_is_seen_as_grey(rng):
+def test_color_is_seen_as_gray(rng):
     first, second = scene(rng, CAMERAS["zoom"])
     flow = estimate(first[None], second[None], "dis")[0]
-    colour = [np.repeat(one[..., None], 3, axis=-1) for one in (first, second)]
+    color = [np.repeat(one[..., None], 3, axis=-1) for one in (first, second)]
     expected = camera_motion(first, second, flow)
-    np.testing.assert_array_equal(camera_motion(*colour, flow), expected)
-    still = compensate(*colour, expected)
+    np.testing.assert_array_equal(camera_motion(*color, flow), expected)
+    still = compensate(*color, expected)
     assert still.shape == (HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(still[..., 1], compensate(first, second, expected))
     left = warped_flow(first[None], second[None], "dis")
-    as_floats = (one[None].astype("float32") + 0.2 for one in colour)
+    as_floats = (one[None].astype("float32") + 0.2 for one in color)
     np.testing.assert_allclose(warped_flow(*as_floats, "dis"), left, atol=1e-3)
 
 

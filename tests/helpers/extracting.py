@@ -3,7 +3,7 @@
 import numpy as np
 
 import keras_attn
-from keras_attn.backbones import cached_maps
+from keras_attn.backbones.caching import cached_maps
 from keras_attn.data import batches
 from keras_attn.data.features import FeatureFolder
 

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def texture(seed, height, width):
-    """`(height, width)` smooth random grey from 20 to 235, as float32."""
+    """`(height, width)` smooth random gray from 20 to 235, as float32."""
     noise = np.random.default_rng(seed).normal(size=(height, width)).astype("float32")
     picture = sum(
         layer / layer.std() for layer in (cv2.GaussianBlur(noise, (0, 0), blur) for blur in (2, 5))

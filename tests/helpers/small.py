@@ -126,7 +126,7 @@ def history(run):
 
 
 def assert_same_run(one, other):
-    """Weights, optimiser and history are the same to the bit."""
+    """Weights, optimizer and history are the same to the bit."""
     (arrays, state), (arrays_2, state_2) = checkpoint_content(one), checkpoint_content(other)
     assert arrays.keys() == arrays_2.keys()
     for name, array in arrays.items():

@@ -23,7 +23,7 @@ def test_run_and_export_explain_alike(video, tiny_run, tiny_export, tmp_path):
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
             assert container.streams.video[0].average_rate == 25
         assert len(frames) == found.frames == 12
-        assert frames[0].std() > 20, "a picture, not one colour"
+        assert frames[0].std() > 20, "a picture, not one color"
     assert found.as_dict()["path"] == str(found.path)
 
 

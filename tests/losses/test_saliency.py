@@ -170,7 +170,7 @@ def test_unimodality_of_sequences_worked_by_hand(weights, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
-def test_falling_weights_can_be_penalised():
+def test_falling_weights_can_be_penalized():
     weights = np.array([[0.6, 0.1, 0.09, 0.08, 0.07, 0.06]], "float32")
     assert (np.diff(weights) < 0).all()
     assert float(losses.unimodality(weights)) > 0.04

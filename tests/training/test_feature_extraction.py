@@ -10,7 +10,8 @@ from extracting import FOLDER, MAPS, contents, extract, pictures_of, read_all
 from small import SMALL
 
 import keras_attn
-from keras_attn.backbones import build_backbone, cached_maps
+from keras_attn.backbones import build_backbone
+from keras_attn.backbones.caching import cached_maps
 from keras_attn.data import batches
 from keras_attn.data.features import FeatureFolder, weights_file_hash
 from keras_attn.data.source import open_source, stream_videos

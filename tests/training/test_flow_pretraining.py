@@ -80,7 +80,7 @@ def recipe(truth, **changes):
 
 
 @pytest.fixture(scope="module")
-def learnt(truth, source, tmp_path_factory):
+def learned(truth, source, tmp_path_factory):
     """A finished pre-training: its stages, events, file, and the weights when it was written."""
     tf.config.experimental.enable_op_determinism()  # as `train` does
     folder, events, weights = tmp_path_factory.mktemp("run"), [], []
@@ -100,15 +100,15 @@ def learnt(truth, source, tmp_path_factory):
     return SimpleNamespace(**locals())
 
 
-def test_the_stages_hold_out_what_they_are_judged_by(learnt):
+def test_the_stages_hold_out_what_they_are_judged_by(learned):
     # Every fifth of ten pairs; three pairs per video, as many as a clip has segments.
-    found = [(s.name, s.epochs, len(s.learn), len(s.held)) for s in learnt.stages]
+    found = [(s.name, s.epochs, len(s.learn), len(s.held)) for s in learned.stages]
     assert found == [("truth", 12, 8, 2), ("clips", 1, 15, 6)]
-    assert learnt.checked == [("tvl1", 5), ("tvl1", 2)]
+    assert learned.checked == [("tvl1", 5), ("tvl1", 2)]
 
 
-def test_the_error_on_held_out_pairs_falls(learnt):
-    rows = [event for event in learnt.events if isinstance(event, dict)]
+def test_the_error_on_held_out_pairs_falls(learned):
+    rows = [event for event in learned.events if isinstance(event, dict)]
     epochs = [("truth", i) for i in range(13)] + [("clips", 0), ("clips", 1)]
     assert [(row["stage"], row["epoch"]) for row in rows] == epochs
     errors = [row["val_endpoint_error"] for row in rows]
@@ -119,49 +119,49 @@ def test_the_error_on_held_out_pairs_falls(learnt):
     assert rows[0]["val_still_error"] == pytest.approx(np.hypot(3, 2))
     # Byte 160 of 32 pixels is twice that in 64.
     assert rows[13]["val_still_error"] == pytest.approx(2 * 32.5 * 40 / 255 * 2**0.5, rel=1e-4)
-    steps = [event for event in learnt.events if isinstance(event, Progress)]
+    steps = [event for event in learned.events if isinstance(event, Progress)]
     assert [(event.step, event.steps) for event in steps[:5]] == [(i, 4) for i in (1, 2, 3, 4, 1)]
     assert steps[3].logs["loss"] == rows[1]["loss"]
-    with open(learnt.folder / "pretraining.csv", newline="") as file:
+    with open(learned.folder / "pretraining.csv", newline="") as file:
         table = list(csv.DictReader(file))
     columns = ["stage", "epoch", "val_endpoint_error", "val_still_error", "endpoint_error", "loss"]
     assert list(table[0]) == columns and len(table) == 15
-    assert flow_pretraining.read_rows(learnt.folder) == rows
-    assert flow_pretraining.read_rows(learnt.folder.parent) == []
+    assert flow_pretraining.read_rows(learned.folder) == rows
+    assert flow_pretraining.read_rows(learned.folder.parent) == []
 
 
-def test_the_weights_land_in_the_attention_network(learnt, truth, tmp_path):
-    assert learnt.path == learnt.folder / "attention.weights.h5"
+def test_the_weights_land_in_the_attention_network(learned, truth, tmp_path):
+    assert learned.path == learned.folder / "attention.weights.h5"
 
     def network(**arguments):
         model = STACNN(3, (3, 64, 64, 6), backbone="tiny", **RECIPE.arguments, **arguments)
         return model, model.get_layer("segments").layer.get_layer("attention_network")
 
-    _, built = network(attention_weights=learnt.path)
+    _, built = network(attention_weights=learned.path)
     model, filled = network()
-    flow_pretraining.load_attention(model, recipe(truth), learnt.folder)
-    assert len(learnt.weights) == 20
+    flow_pretraining.load_attention(model, recipe(truth), learned.folder)
+    assert len(learned.weights) == 20
     for found in (built, filled):
-        for value, expected in zip(found.get_weights(), learnt.weights, strict=True):
+        for value, expected in zip(found.get_weights(), learned.weights, strict=True):
             np.testing.assert_array_equal(value, expected)
     (tmp_path / "attention.weights.h5").write_bytes(b"no weights")
     with pytest.raises(UserError, match="attention.weights.h5' could not be loaded .*workdir"):
         flow_pretraining.load_attention(model, recipe(truth), tmp_path)
 
 
-def test_the_seed_decides_and_what_is_finished_is_kept(learnt, truth, tmp_path):
+def test_the_seed_decides_and_what_is_finished_is_kept(learned, truth, tmp_path):
     def stop(event):
         raise KeyboardInterrupt
 
     other = dataclasses.replace(recipe(truth), seed=6)
     with pytest.raises(KeyboardInterrupt):
-        flow_pretraining.pretrain(other, learnt.stages, tmp_path / "other", stop)
+        flow_pretraining.pretrain(other, learned.stages, tmp_path / "other", stop)
     (row,) = flow_pretraining.read_rows(tmp_path / "other")
-    rows = flow_pretraining.read_rows(learnt.folder)
+    rows = flow_pretraining.read_rows(learned.folder)
     assert row["val_endpoint_error"] != rows[0]["val_endpoint_error"]
 
     keras.utils.set_random_seed(99)  # random numbers drawn before do not matter
-    shorter = dataclasses.replace(learnt.stages[0], epochs=2)
+    shorter = dataclasses.replace(learned.stages[0], epochs=2)
     again = flow_pretraining.pretrain(recipe(truth), [shorter], tmp_path)
     assert flow_pretraining.read_rows(tmp_path) == rows[:3]
     assert not (tmp_path / "pretraining.npz").exists()

@@ -94,7 +94,7 @@ def test_missing_features_and_split(data, tmp_path):
 
 
 def test_a_fold_of_a_split_without_folds(tiny_features, tmp_path):
-    refused(UsageError, "drop --fold", SMALL, tiny_features, tmp_path / "run", fold=0)
+    refused(UsageError, "drop `fold`", SMALL, tiny_features, tmp_path / "run", fold=0)
 
 
 def test_an_occupied_folder_and_other_settings(tiny_features, small_run):

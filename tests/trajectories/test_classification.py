@@ -1,4 +1,4 @@
-"""The verb trajectories: extracted once, learnt on the training subset alone, scored for fusion."""
+"""The verb trajectories: extracted once, learned on the training subset, scored for fusion."""
 
 import dataclasses
 import io
@@ -184,18 +184,18 @@ def test_the_sample_is_drawn_from_all_videos(data):
 
 
 def test_only_the_training_part_is_learnt_from(data, tmp_path, monkeypatch):
-    learnt = []
+    learned = []
     fit = FisherEncoder.fit
-    monkeypatch.setattr(FisherEncoder, "fit", lambda self, x: learnt.append(x) or fit(self, x))
+    monkeypatch.setattr(FisherEncoder, "fit", lambda self, x: learned.append(x) or fit(self, x))
     svm = classification._train_svm
     monkeypatch.setattr(
-        classification, "_train_svm", lambda x, y: learnt.extend([x, y]) or svm(x, y)
+        classification, "_train_svm", lambda x, y: learned.extend([x, y]) or svm(x, y)
     )
     empty = without_trajectories(data, "train")
     score(data, tmp_path / "scores.npz")
     subsets = subset_labels(data)
     train = subsets["train"]
-    sample, vectors, labels = learnt
+    sample, vectors, labels = learned
     kept = {key: store_of(data).read(key) for key in train}
     np.testing.assert_array_equal(sample, np.concatenate(list(kept.values())).astype("float32"))
     assert labels.tolist() == [label for key, label in train.items() if key != empty]

@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 44, 53
 
 
 def gradient(picture, y, x):
-    """Differences of the neighbours; mirrored at the border, so 0 across it."""
+    """Differences of the neighbors; mirrored at the border, so 0 across it."""
     height, width = picture.shape
     across = float(picture[y, x + 1]) - float(picture[y, x - 1]) if 0 < x < width - 1 else 0.0
     down = float(picture[y + 1, x]) - float(picture[y - 1, x]) if 0 < y < height - 1 else 0.0
@@ -30,15 +30,15 @@ def vote(histogram, x, y, still):
     histogram[(lower + 1) % 8] += length * (place - lower)
 
 
-def one_frame(name, grey, flow, point):
-    """The normalised histograms of one frame: `(2, 2, bins)`."""
+def one_frame(name, gray, flow, point):
+    """The normalized histograms of one frame: `(2, 2, bins)`."""
     left = min(max(round(float(point[0])) - 16, 0), WIDTH - 32)
     top = min(max(round(float(point[1])) - 16, 0), HEIGHT - 32)
     cells = np.full((2, 2, BINS[name]), 0.05)
     for row, column, y, x in np.ndindex(2, 2, 16, 16):
         y, x = top + 16 * row + y, left + 16 * column + x
         vector = {
-            "hog": lambda y, x: gradient(grey, y, x),
+            "hog": lambda y, x: gradient(gray, y, x),
             "hof": lambda y, x: flow[y, x],
             "mbhx": lambda y, x: gradient(flow[..., 0], y, x),
             "mbhy": lambda y, x: gradient(flow[..., 1], y, x),
@@ -53,14 +53,14 @@ def smooth_flow(seed):
 
 
 def test_a_trajectory_is_described_as_with_loops():
-    greys = [texture(seed, HEIGHT, WIDTH).astype("uint8") for seed in range(16)]
+    grays = [texture(seed, HEIGHT, WIDTH).astype("uint8") for seed in range(16)]
     flows = [smooth_flow(100 + number) for number in range(15)]
     stabilised = [smooth_flow(200 + number) for number in range(15)]
     assert min(np.linalg.norm(flow, axis=-1).min() for flow in stabilised) < 0.4
     tracks = Tracks(1.0)
-    tracks.start(greys[0])
-    for grey, flow, steady in zip(greys, flows, stabilised, strict=False):
-        tracks.step(flow, steady, cell_sums(grey, steady))
+    tracks.start(grays[0])
+    for gray, flow, steady in zip(grays, flows, stabilised, strict=False):
+        tracks.step(flow, steady, cell_sums(gray, steady))
     found = tracks.take_complete()
     assert len(found["positions"]) > 5
     for row in (0, len(found["positions"]) // 2):
@@ -69,7 +69,7 @@ def test_a_trajectory_is_described_as_with_loops():
         for name, length in FRAME_LENGTHS.items():
             mine = found["histograms"][row][:, start : start + length]
             start += length
-            frames = [one_frame(name, greys[t], stabilised[t], positions[t]) for t in range(15)]
+            frames = [one_frame(name, grays[t], stabilised[t], positions[t]) for t in range(15)]
             expected = np.reshape(frames, (3, 5, 2, 2, BINS[name])).mean(1)
             np.testing.assert_allclose(mine, expected.reshape(3, -1), atol=2e-4)
         for t in range(15):
@@ -79,9 +79,9 @@ def test_a_trajectory_is_described_as_with_loops():
 
 
 def test_the_squares_of_each_descriptor_sum_to_one_in_a_frame():
-    grey = texture(1, HEIGHT, WIDTH).astype("uint8")
-    points = new_points(grey, np.zeros((0, 2)))
-    found = describe(cell_sums(grey, smooth_flow(3)), points)
+    gray = texture(1, HEIGHT, WIDTH).astype("uint8")
+    points = new_points(gray, np.zeros((0, 2)))
+    found = describe(cell_sums(gray, smooth_flow(3)), points)
     assert found.shape == (len(points), 132) and (found > 0).all()
     for part in np.split(found, np.cumsum(list(FRAME_LENGTHS.values()))[:-1], axis=1):
         np.testing.assert_allclose((part**2).sum(1), 1, rtol=1e-5)
@@ -99,8 +99,8 @@ def test_nothing_to_see_and_no_motion():
 
 
 def test_patches_beyond_the_border_are_shifted_into_the_frame():
-    grey = texture(1, HEIGHT, WIDTH).astype("uint8")
-    sums = cell_sums(grey, smooth_flow(3))
+    gray = texture(1, HEIGHT, WIDTH).astype("uint8")
+    sums = cell_sums(gray, smooth_flow(3))
     outside = describe(sums, [[-3.0, 2.0], [60.0, 50.0], [20.5, 21.5]])
     inside = describe(sums, [[16.0, 16.0], [WIDTH - 16, HEIGHT - 16], [20.0, 22.0]])
     np.testing.assert_array_equal(outside, inside)

@@ -1,4 +1,4 @@
-"""Fisher vectors against loops over descriptors and Gaussians, and their normalisation."""
+"""Fisher vectors against loops over descriptors and Gaussians, and their normalization."""
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ def one_thread():
 def sample():
     """Trajectories of four kinds, each with directions of its own."""
     random = np.random.default_rng(4)
-    centres = random.normal(size=(4, 426))
+    centers = random.normal(size=(4, 426))
     spread = random.uniform(0.1, 0.5, (4, 426))
     kinds = random.integers(0, 4, 300)
-    return (centres[kinds] + spread[kinds] * random.normal(size=(300, 426))).astype("float32")
+    return (centers[kinds] + spread[kinds] * random.normal(size=(300, 426))).astype("float32")
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,8 @@ def test_scales_shrink_by_the_root_of_two_down_to_32_pixels():
     assert pyramid.sizes(64, 64) == [(64, 64), (45, 45), (32, 32)]
     assert pyramid.sizes(128, 128) == [(128, 128), (91, 91), (64, 64), (45, 45), (32, 32)]
     assert len(pyramid.sizes(1080, 1920)) == 8
-    grey = texture(3, 60, 90).astype("uint8")
-    assert [level.shape for level in pyramid.pyramid(grey)] == [(60, 90), (42, 64)]
+    gray = texture(3, 60, 90).astype("uint8")
+    assert [level.shape for level in pyramid.pyramid(gray)] == [(60, 90), (42, 64)]
 
 
 def test_the_settings_hold_every_constant():
@@ -117,14 +117,14 @@ def test_the_settings_hold_every_constant():
 
 
 def test_new_points_are_where_there_is_structure_and_no_point():
-    grey = np.full((43, 58), 90, "uint8")
-    grey[:, 20:] = texture(4, 43, 38).astype("uint8")
-    found = {tuple(point) for point in new_points(grey, np.zeros((0, 2), "float32"))}
+    gray = np.full((43, 58), 90, "uint8")
+    gray[:, 20:] = texture(4, 43, 38).astype("uint8")
+    found = {tuple(point) for point in new_points(gray, np.zeros((0, 2), "float32"))}
     assert found == {(x + 2, y + 2) for x in range(20, 55, 5) for y in range(0, 40, 5)} | {
         point for point in found if point[0] == 17
     }  # the cells beside the edge may count
     taken = np.array([[20.0, 4.99], [34.9, 5.0], [57.5, 42.5]], "float32")
-    gone = found - {tuple(point) for point in new_points(grey, taken)}
+    gone = found - {tuple(point) for point in new_points(gray, taken)}
     assert gone == {(22, 2), (32, 7)}
 
 
@@ -162,9 +162,9 @@ def test_paths_that_the_camera_explains_are_no_trajectories():
 
 
 def test_points_that_leave_the_frame_are_dropped_and_lengths_are_of_the_full_size():
-    grey = texture(5, 40, 50).astype("uint8")
+    gray = texture(5, 40, 50).astype("uint8")
     tracks = Tracks(3.0)
-    tracks.start(grey)
+    tracks.start(gray)
     flow = np.zeros((40, 50, 2), "float32") + np.float32([1.75, 0.25])
     stabilised = flow + np.float32([0.5, 0])
     for _ in range(tracking.LENGTH):
@@ -172,7 +172,7 @@ def test_points_that_leave_the_frame_are_dropped_and_lengths_are_of_the_full_siz
         tracks.step(flow, stabilised, np.ones((40, 50, 33), "float32"))
     found = tracks.take_complete()
     starts = found["positions"][:, 0] / 3
-    expected = new_points(grey, np.zeros((0, 2)))
+    expected = new_points(gray, np.zeros((0, 2)))
     expected = expected[(expected + 15 * np.array([1.75, 0.25]) < (50, 40)).all(1)]
     np.testing.assert_array_equal(starts, expected)
     np.testing.assert_allclose(np.diff(found["positions"], axis=1)[1], 15 * [[5.25, 0.75]])
