@@ -33,6 +33,7 @@ import tensorflow as tf
 
 import keras_attn
 from keras_attn.backbones import BACKBONES
+from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.source import open_source
 from keras_attn.datasets.synthetic import Scene, render
 from keras_attn.recipes import RECIPES
@@ -62,10 +63,10 @@ def make_data(root):
     keras_attn.scan(root / "videos", root / "data", workers=1)
     keras_attn.split(root / "data", fractions=(0.5, 0.25, 0.25))
     keras_attn.prepare(root / "data", workers=1)
-    show("records", hashed(records(root / "data" / "records")))
+    show("records", hashed(frames(root / "data")))
     for method in ("tvl1", "dis"):
         keras_attn.extract_flow(root / "data", method, width=24, height=20, workers=1)
-        show(f"flow {method}", hashed(records(root / "data" / "flow" / method)))
+        show(f"flow {method}", hashed(planes(root / "data", method)))
     return root / "data"
 
 
@@ -83,11 +84,17 @@ def write_lossless(path, video):
         container.mux(stream.encode())
 
 
-def records(folder):
-    """The contents of the records of a folder; on the disk their parts lie in any order."""
-    for path in sorted(folder.glob("*.record")):
-        record = tf.train.SequenceExample.FromString(path.read_bytes())
-        yield record.SerializeToString(deterministic=True)
+def frames(data):
+    """The JPEGs of all records."""
+    for path in sorted((data / "records").glob("*.record")):
+        yield from encoded_frames(path)
+
+
+def planes(data, method):
+    """The JPEGs of all planes, those of x and then those of y of each video."""
+    for path in sorted((data / "flow" / method).glob("*.record")):
+        for component in encoded_planes(path):
+            yield from component
 
 
 def backbone_weights(name, folder):

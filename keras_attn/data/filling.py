@@ -30,7 +30,7 @@ def fill(
                 stop()
             pool.shutdown(cancel_futures=True)
             for future, row in waiting.items():
-                if not future.canceled() and not future.exception():
+                if not future.cancelled() and not future.exception():
                     _take(store, row, future, problems)
             raise
     return problems

@@ -73,8 +73,8 @@ def open_source(
     Without `read` these are all. The SHA-256 of their files is verified, by default only of files
     that changed since the last check, with `check="full"` of all, with calls of `progress(done,
     total, text)`: a wrong bit need not cause an error, it can also be learned from. Raises
-    `DataError` when the split, records, flow or features are missing, damaged, or created with different
-    settings.
+    `DataError` when the split, records, flow or features are missing, damaged, or created with
+    different settings.
     """
     folder = tables.read_data_folder(data)
     labels = subset_labels(folder, fold)

@@ -38,6 +38,8 @@ def _belongs(value, module):
 
 def _signature(value):
     """The signature, with types by their last name: Python's versions differ in their modules."""
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return "(message)"  # Python knows no signature of exceptions
     text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(inspect.signature(value)))
     assert " at 0x" not in text, f"a default of {value} has no readable form"
     return text

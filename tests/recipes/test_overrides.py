@@ -84,7 +84,7 @@ def test_a_whole_number_is_a_float_where_one_is_wanted():
         ("clips.frames", True, r"clips\.frames must be of type int, got True"),
         ("epochs", None, "epochs must be of type int, got None"),
         ("backbone", 3, "backbone must be of type str, got 3"),
-        ("decay_epochs", (4, 8), r"decay_epochs must be of type list, got \(4, 8\)"),
+        ("decay_epochs", {4: 8}, r"decay_epochs must be of type list, got \{4: 8\}"),
         ("select", 3, "select must be one of last, best, got 3"),
         ("cached", 1, "cached must be of type bool, got 1"),
         ("model.units", 1.5, r"model\.units must be of type int, got 1\.5"),
