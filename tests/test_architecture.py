@@ -44,6 +44,10 @@ FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("
     r"|\bTODO\b|\bFIXME\b|NotImplementedError|torch\.load"
 )
+BRITISH = (
+    r"colour|\bgrey|centre|neighbour|(?:normal|serial|optim|regular|recogn|initial|summar)is(?:e|ing|ation)"
+    r"|behaviour|licence|learnt|labelled"
+)
 
 
 def parsed(path):
@@ -154,6 +158,13 @@ def test_nothing_forbidden_is_used():
         if PACKAGE in path.parents:
             calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
             assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}, path
+
+
+def test_there_is_one_spelling():
+    texts = [*SOURCES, *TESTS, *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    for path in texts:
+        found = re.findall(BRITISH, path.read_text(encoding="utf-8"))
+        assert not found or path == Path(__file__), f"{path}: {found}"
 
 
 def test_tests_need_nothing_outside_the_repository():

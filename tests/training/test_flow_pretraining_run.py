@@ -53,7 +53,7 @@ def whole(recipe, tiny_data, tmp_path_factory):
     return train.train(recipe, tiny_data, tmp_path_factory.mktemp("whole"))
 
 
-def test_the_network_of_a_run_is_the_one_that_learnt_flow(whole):
+def test_the_network_of_a_run_is_the_one_that_learned_flow(whole):
     results = files.read_json(whole.results)
     assert results["pretraining"] == flow_pretraining.read_rows(whole.path)
     assert [row["stage"] for row in results["pretraining"]] == ["truth", "truth"]

@@ -183,7 +183,7 @@ def test_the_sample_is_drawn_from_all_videos(data):
     np.testing.assert_array_equal(some, store.sample(ids, 60))
 
 
-def test_only_the_training_part_is_learnt_from(data, tmp_path, monkeypatch):
+def test_only_the_training_part_is_learned_from(data, tmp_path, monkeypatch):
     learned = []
     fit = FisherEncoder.fit
     monkeypatch.setattr(FisherEncoder, "fit", lambda self, x: learned.append(x) or fit(self, x))
