@@ -25,7 +25,6 @@ from keras_attn.data.store import DerivedStore
 from keras_attn.data.streams import RGB
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError
-from keras_attn.utils.files import read_json
 
 _ROWS = 64  # maps that are copied at once
 
@@ -129,7 +128,7 @@ class FeatureFolder(DerivedStore):
         self.weights_path = self.folder / "backbone.weights.h5"
 
     def remedy(self) -> str:
-        made = read_json(self.provenance_path) if self.provenance_path.exists() else {}
+        made = self.recorded_settings()
         weights = made.get("weights", "imagenet")
         command = ["--backbone", self.backbone, "--size", self.size]
         command += ["--endpoint", self.endpoint] if self.endpoint else []

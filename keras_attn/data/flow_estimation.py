@@ -21,7 +21,6 @@ from keras_attn.data.store import DerivedStore
 from keras_attn.datasets.tables import Row
 from keras_attn.errors import DataError
 from keras_attn.flow import codec, warped
-from keras_attn.utils.files import sha256
 
 QUALITY = 95  # of the JPEGs, as libjpeg counts
 _PAIRS_AT_ONCE = 16
@@ -63,10 +62,9 @@ class FlowMaker:
         remedy = f"{self.records.remedy()} (what is complete is kept)"
         if not self.records.is_whole(row, entry):
             raise DataError(f"its record is missing, damaged or outdated. {remedy}")
-        path = self.records.path(row.id)
-        if sha256(path) != entry["sha256"]:
-            raise DataError(f"its record {path.name} is damaged. {remedy}")
-        return path
+        # What is damaged is noted in the index of the records, so that `prepare` makes it again.
+        self.records.check_contents([entry], full=True)
+        return self.records.path(row.id)
 
     def _planes(self, path):
         """The JPEGs of the planes of a record: of x and y of the first, of the second, ..."""

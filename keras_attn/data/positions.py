@@ -23,6 +23,8 @@ def drawn_positions(videos: list[Video], clips, seed: int, epochs: int) -> dict[
 
     They are computed as the training computes them: from the seed, the epoch and the example.
     """
+    if not videos:
+        return {}
     sampler = sampling.sampler(clips, training=True)
     if not isinstance(sampler, sampling.Segments):
         return fixed_positions(videos, clips, training=True)

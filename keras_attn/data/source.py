@@ -76,6 +76,8 @@ def open_source(
     `DataError` when the split, records, flow or features are missing, damaged, or created with
     different settings.
     """
+    if check not in ("quick", "full"):
+        raise UsageError(f"`check` must be quick or full, got {check!r}")
     folder = tables.read_data_folder(data)
     labels = subset_labels(folder, fold)
     checking = {"full": check == "full", "progress": progress}
@@ -111,10 +113,13 @@ def _open_features(folder, recipe, labels, read, training, checking):
     provenance = features.check({"backbone": recipe.backbone, "size": recipe.clips.size})
     if training:
         features.check_weights()
+    _refuse_outdated(features)
     reader = features.reader(maps)
     rows = [folder.rows[key] for some in labels.values() for key in some]
     wanted = {key for name in read for key in labels[name]}
     stores = [features.map_store(one.name) for one in maps]
+    for store in stores:
+        store.check({"map": store.name, "weights_sha256": provenance["weights_sha256"]})
     entries = [store.complete(rows) for store in stores]
     for store, found in zip(stores, entries, strict=True):
         store.check_contents([entry for entry in found if entry["id"] in wanted], **checking)
@@ -140,6 +145,15 @@ def _open_features(folder, recipe, labels, read, training, checking):
     }
 
 
+def _refuse_outdated(features):
+    """`DataError` if the records or the flow were created again, with other settings, since."""
+    if not (features.data / "records" / "provenance.json").exists():
+        return  # the features are enough
+    made = stream_provenance(features.data, features.stream)
+    flow = {"flow": made.pop("flow")} if features.stream.reads_flow else {}
+    features.check({"records": made, **flow})
+
+
 def _positions_read(subsets, recipe, training):
     """The positions, by video id, that a training or an evaluation reads of each subset."""
     read = {}
@@ -155,7 +169,15 @@ def stream_provenance(data, stream: Stream) -> dict:
     """How the records were made that a stream reads, and under "flow" how their flow was."""
     provenance = records.read_provenance(data)
     if stream.reads_flow:
-        provenance = {**provenance, "flow": read_flow_provenance(data, stream.flow_name)}
+        flow = read_flow_provenance(data, stream.flow_name)
+        different = tables.differences(flow.get("records", {}), provenance)
+        if different:
+            raise DataError(
+                f"{data}: the flow {stream.flow_name} was estimated on records that were created "
+                f"with different settings: {different}. Remove {data}/flow/{stream.flow_name} and "
+                "estimate it again with keras-attn extract-flow"
+            )
+        provenance = {**provenance, "flow": flow}
     return provenance
 
 

@@ -76,11 +76,18 @@ class DerivedStore:
         """The settings that these files were made with; `DataError` if there are none."""
         if not self.provenance_path.exists():
             raise DataError(f"{self.provenance_path}: no such file. {self.remedy()}")
-        return read_json(self.provenance_path)
+        found = self.recorded_settings()
+        if not found:
+            raise DataError(f"{self.provenance_path}: is damaged. Remove it. {self.remedy()}")
+        return found
 
     def recorded_settings(self) -> dict:
-        """As `provenance`, or {} if there is none: for a `remedy`."""
-        return read_json(self.provenance_path) if self.provenance_path.exists() else {}
+        """As `provenance`, or {} if there is none or it is damaged: for a `remedy`."""
+        try:
+            found = read_json(self.provenance_path)
+        except UserError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def check(self, settings: dict) -> dict:
         """Return the provenance; `DataError` names each of `settings` that it has otherwise."""

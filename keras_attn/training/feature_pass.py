@@ -190,7 +190,12 @@ class FeaturePass:
         source_store = source and self.folder.map_store(source.name)
         if not missing or not source or not source_store.index_path.exists():
             return
+        weights = self.folder.provenance()["weights_sha256"]
+        source_store.check({"map": source.name, "weights_sha256": weights})
         shape, entries = source_store.shape, source_store.entries()
+        rows = [row for row in self.rows if row.id in missing]
+        used = [entries[r.id] for r in rows if source_store.is_whole(r, entries.get(r.id))]
+        source_store.check_contents(used, progress=self.progress)
         reader = FeatureReader(((source.name, shape, source.ceiling),))
         for row in self.rows:
             wanted, entry = missing.get(row.id), entries.get(row.id)

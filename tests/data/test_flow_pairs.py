@@ -113,7 +113,7 @@ def test_a_fifth_is_held_out():
     assert flow_pairs.held_out(list(range(12))) == ([0, 1, 2, 3, 5, 6, 7, 8, 10, 11], [4, 9])
     assert flow_pairs.held_out("abcde") == (list("abcd"), ["e"])
     assert flow_pairs.held_out("ab") == (["a"], ["b"])
-    with pytest.raises(DataError, match="cannot be learned from 1 pairs, or groups of videos"):
+    with pytest.raises(DataError, match="cannot be learned from 1 pairs or groups of videos"):
         flow_pairs.held_out("a")
 
 

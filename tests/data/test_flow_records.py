@@ -1,6 +1,7 @@
 """Flow beside the records: one plane fewer than frames, whole or absent, never of another kind."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -21,6 +22,8 @@ from keras_attn.data.flow_records import (
     read_flow_provenance,
 )
 from keras_attn.data.record_format import PLANES, RecordFile
+from keras_attn.data.source import stream_provenance
+from keras_attn.data.streams import Stream
 from keras_attn.datasets import tables
 from keras_attn.datasets.synthetic import write_dataset
 from keras_attn.errors import DataError, UsageError
@@ -151,7 +154,7 @@ def test_damaged_records_are_told_and_the_others_are_done(data, capsys):
     assert (found["videos"], found["written"], found["kept"], found["failed"]) == (4, 2, 0, 2)
     first, second = found["problems"]
     remedy = f"keras-attn prepare .*--data {data}"
-    assert re.match(rf"{rows[1].id}: its record {paths[1].name} is damaged\. .*{remedy}", first)
+    assert re.match(rf"{rows[1].id}: .*{paths[1].name}: .* is damaged.*{remedy}", first)
     assert re.match(rf"{rows[2].id}: its record is missing, .*{remedy}", second)
     assert main(["flow", "--data", str(data), *options]) == 3
     assert f"flow of 0 written, 2 kept, 2 failed\n{12} planes" in capsys.readouterr().out
@@ -187,3 +190,23 @@ def test_the_remedy_is_the_command_with_the_settings_that_are_there(data):
     (data / "flow" / "dis" / "index.csv").unlink()
     with pytest.raises(DataError, match="extract-flow --method dis --width 56 --height 40 --data"):
         read_flow_index(data, "dis")
+
+
+def test_a_record_that_flow_found_damaged_is_made_again_by_prepare(data):
+    """The byte is wrong, size and time stamp are right: only who reads all of it can tell."""
+    path = sorted((data / "records").glob("*.record"))[0]
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert dis(data).failed == 1
+    assert keras_attn.prepare(data, workers=1).written == 1
+    assert dis(data).failed == 0
+
+
+def test_flow_of_other_records_is_refused(data):
+    dis(data)
+    shutil.rmtree(data / "records")
+    keras_attn.prepare(data, short_side=24, workers=1)
+    with pytest.raises(DataError, match=r"short_side is 256, expected 24.*extract-flow"):
+        stream_provenance(data, Stream("flow", "dis", 2))

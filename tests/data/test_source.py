@@ -125,3 +125,26 @@ def test_features_of_another_backbone_or_size_are_refused(data):
     other = dataclasses.replace(SMALL, clips=dataclasses.replace(SMALL.clips, size=64))
     with pytest.raises(DataError, match="tiny-64/provenance.json: no such file"):
         open_source(data, other)
+
+
+def test_features_of_other_records_or_other_weights_are_refused(data):
+    (folder,) = (data / "features").iterdir()
+    (made,) = folder.glob("*/provenance.json")
+    for path, key in ((made, "weights_sha256"), (data / "records" / "provenance.json", "quality")):
+        before = read_json(path)
+        write_json(path, {**before, key: "another"})
+        with pytest.raises(DataError, match="created with different settings.*another"):
+            open_source(data, SMALL)
+        write_json(path, before)
+    open_source(data, SMALL)
+
+
+def test_a_check_that_there_is_not_is_refused(tiny_features):
+    with pytest.raises(UsageError, match="`check` must be quick or full, got 'ful'"):
+        open_source(tiny_features, SMALL, check="ful")
+
+
+def test_provenance_that_is_no_object_is_a_problem_of_the_data(data):
+    (data / "records" / "provenance.json").write_text("[]")
+    with pytest.raises(DataError, match="provenance.json: is damaged. Remove it.*prepare"):
+        open_source(data, VIDEO)

@@ -254,7 +254,7 @@ def test_what_features_are_made_of(monkeypatch, options, stream):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"snippet": 0}, "snippet must be at least 1, got 0"),
+        ({"snippet": 0}, "`snippet` must be at least 1, got 0"),
         ({"snippet": 2}, "`snippet` 2 needs `input` flow"),
         ({"recipe": "x"}, "no recipe 'x'; there are structured_attention"),
         ({"recipe": "structured_attention_tiny"}, "reads frames .* give `backbone`, `endpoint`"),
