@@ -15,11 +15,10 @@ from keras_attn.backbones import (
     Endpoint,
     backbone_tail,
     build_backbone,
-    cached_maps,
     endpoint_channels,
     features_input,
-    mean_of,
 )
+from keras_attn.backbones.caching import cached_maps, mean_of
 from keras_attn.layers import PerFrame
 
 CELLS = {  # in a row of each level of the pyramid, at the sides of SIDES
