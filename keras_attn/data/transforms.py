@@ -48,8 +48,9 @@ def random_crop(example: dict) -> dict:
         extent = tf.cast(tf.shape(pictures)[1:3], tf.float32)
         side = tf.maximum(tf.round(extent * (0.8 + 0.2 * share)), 1)
         corner = tf.cast(tf.stack([where_y, where_x]) * (extent - side + 1), tf.int32)
-        side = tf.cast(side, tf.int32)
-        return tf.slice(pictures, [0, corner[0], corner[1], 0], [-1, side[0], side[1], -1])
+        end = corner + tf.cast(side, tf.int32)
+        # Not `tf.slice`, which forgets how many channels there are.
+        return pictures[:, corner[0] : end[0], corner[1] : end[1]]
 
     return {**example, **{key: crop(example[key]) for key in _kinds(example)}}
 

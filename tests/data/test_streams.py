@@ -1,6 +1,7 @@
 """Flow from the frames to the answer: read, trained on, cached, scored, served from RGB alone."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -83,6 +84,20 @@ def test_a_clip_holds_planes_from_each_position_on(tiny_flow, name):
             subsets = [frames[start]] if name == "rgb_and_flow" else []
             subsets += [planes[min(start + k, 10)] for k in range(3)]
             np.testing.assert_allclose(clip[i], np.concatenate(subsets, -1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rgb", "flow", "rgb_and_flow"])
+def test_clips_that_are_cropped_and_mirrored_have_all_channels(tiny_flow, name):
+    """Inside tf.data sizes are unknown there, and a side by side needs the number of channels."""
+    stream, sampler = Stream(name, snippet=3), Segments(2, snippet=3)
+    index = batches.clip_index(stream_videos(tiny_flow, stream)[:5], sampler)
+    numbers = batches.frame_numbers(sampler, 3)
+    for augment in itertools.permutations((transforms.random_crop, transforms.random_flip)):
+        read = batches.read_record(numbers, 16, augment, stream)
+        dataset = batches.batches(index, read, 2, seed=1)
+        assert dataset.element_spec[0]["video"].shape == (None, 2, 16, 16, stream.channels)
+        for clips, _ in dataset:
+            assert clips["video"].numpy().std((0, 1, 2, 3)).min() > 0  # nothing is left empty
 
 
 def test_a_mirrored_motion_goes_the_other_way():
