@@ -65,7 +65,7 @@ CASES = {
         "where_and_when",
         2,
         {"input_shape": (10, 7, 7, 2048), "spatial": "none"},
-        {"temporal_mode": "none"},
+        {"temporal_mode": "uniform"},
         {"temporal_mode": "iterative"},
     ),
     "003: posthoc temporal attention, 10 x 7 x 7 x 2048": (

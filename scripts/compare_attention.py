@@ -48,10 +48,14 @@ VARIANTS = {
         "temporal attention": {},
     },
     "where_and_when": {
-        "no attention (mean over cells and frames)": {"spatial": "none", "temporal_mode": "none"},
+        "no attention (mean over cells and frames)": {
+            "spatial": "none",
+            "temporal_mode": "uniform",
+        },
         "without the mask": {"spatial": "none"},
-        "without temporal attention": {"temporal_mode": "none"},
+        "without temporal attention": {"temporal_mode": "uniform"},
         "mask and temporal attention": {},
+        "the authors' code, without temporal attention": {"temporal_mode": "none"},
         "mask and temporal attention of the authors' code": {"temporal_mode": "posthoc"},
     },
     "pyramid_attention": {

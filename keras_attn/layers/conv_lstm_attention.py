@@ -7,8 +7,8 @@ from keras_attn.layers.saliency_mask import convolutions
 from keras_attn.utils.checks import check_option
 from keras_attn.utils.numerics import softmax
 
-# How a frame and the state are scored: by a hidden layer, or by a linear map of each.
-ENERGIES = ("tanh", "additive")
+# How a frame and the state are scored: by a hidden layer, by a linear map of each, or all alike.
+ENERGIES = ("tanh", "additive", "uniform")
 # The input of the LSTM: the sum of the weighted frames, or, as eq. (4) is printed, 1/n of it.
 GLIMPSES = ("sum", "mean")
 
@@ -29,8 +29,8 @@ class ConvLSTMAttentionCell(layers.Layer):
 
     Args:
         units: Number U of channels of both states.
-        energy: "tanh" or "additive", see `ConvLSTMAttention`.
-        attention_units: Size A of the hidden layer of the "tanh" scores; unused with "additive".
+        energy: "tanh", "additive" or "uniform", see `ConvLSTMAttention`.
+        attention_units: Size A of the hidden layer of the "tanh" scores; unused with the others.
     """
 
     sequence = None
@@ -39,12 +39,13 @@ class ConvLSTMAttentionCell(layers.Layer):
         super().__init__(**kwargs)
         self.units, self.energy, self.attention_units = units, energy, attention_units
         self.state_size = [units] * 2  # channels of h and c
-        self.query = layers.Dense(
-            attention_units if energy == "tanh" else 1,
-            use_bias=False,
-            dtype=self.dtype_policy,
-            name="query",
-        )
+        if energy != "uniform":
+            self.query = layers.Dense(
+                attention_units if energy == "tanh" else 1,
+                use_bias=False,
+                dtype=self.dtype_policy,
+                name="query",
+            )
         self.recurrent_convolution = layers.Conv2D(
             4 * units,
             3,
@@ -56,7 +57,8 @@ class ConvLSTMAttentionCell(layers.Layer):
         )
 
     def build(self, tick_shape):
-        self.query.build((None, self.units))
+        if self.energy != "uniform":
+            self.query.build((None, self.units))
         self.recurrent_convolution.build((None, None, None, self.units))
         if self.energy == "tanh":
             # A 2-D product only: a Dense on a 3-D tensor in a loop does not train under XLA.
@@ -65,9 +67,7 @@ class ConvLSTMAttentionCell(layers.Layer):
     def call(self, tick, states):
         hidden, carry = states
         keys, frames = self.sequence
-        query = self.query(ops.mean(hidden, axis=(1, 2)))
-        scores = self._scores(keys + query[:, None])  # eq. (2)
-        weights = ops.cast(softmax(scores), frames.dtype)  # eq. (3)
+        weights = ops.cast(softmax(self._scores(keys, hidden)), frames.dtype)  # eq. (3)
         glimpse = ops.einsum("bt,bthwg->bhwg", weights, frames)  # eq. (4), convolved
         gates = glimpse + self.recurrent_convolution(hidden)
         enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)
@@ -76,7 +76,11 @@ class ConvLSTMAttentionCell(layers.Layer):
         mean = ops.mean(hidden, axis=(1, 2))
         return ops.concatenate([mean, weights], axis=-1), [hidden, carry]
 
-    def _scores(self, joint):
+    def _scores(self, keys, hidden):
+        """Eq. (2)."""
+        if self.energy == "uniform":
+            return keys[:, :, 0]
+        joint = keys + self.query(ops.mean(hidden, axis=(1, 2)))[:, None]
         if self.energy == "additive":
             return joint[:, :, 0]
         return ops.einsum("bta,a->bt", ops.tanh(joint), ops.cast(self.score, joint.dtype))
@@ -96,7 +100,8 @@ class ConvLSTMAttention(layers.Layer):
         units: Number U of channels of the states.
         energy: How a frame is scored, eq. (2). "tanh": v . tanh(W_h mean(h) + W_x mean(x) + b);
             "additive", as printed: w_h . mean(h) + w_x . mean(x), where the softmax cancels the
-            state, so that all iterations have the same weights.
+            state, so that all iterations have the same weights; "uniform" (ours): every frame has
+            the weight 1/T, the control, which lacks the weights that score and no others.
         attention_units: Size of the hidden layer of the "tanh" scores.
         glimpse: Input of the LSTM, eq. (4): "sum", the weighted sum of the frames, or "mean", as
             printed, that divided by their number.
@@ -112,9 +117,10 @@ class ConvLSTMAttention(layers.Layer):
         self.units, self.energy, self.attention_units = units, energy, attention_units
         self.glimpse = glimpse
         tanh = energy == "tanh"
-        self.key = layers.Dense(
-            attention_units if tanh else 1, use_bias=tanh, dtype=self.dtype_policy, name="key"
-        )
+        if energy != "uniform":
+            self.key = layers.Dense(
+                attention_units if tanh else 1, use_bias=tanh, dtype=self.dtype_policy, name="key"
+            )
         self.convolution = layers.Conv2D(
             4 * units, 3, padding="same", dtype=self.dtype_policy, name="convolution"
         )
@@ -122,7 +128,8 @@ class ConvLSTMAttention(layers.Layer):
     def build(self, frames_shape):
         *_, height, width, channels = frames_shape
         map_shape = (None, height, width, channels)
-        self.key.build((None, None, channels))
+        if self.energy != "uniform":
+            self.key.build((None, None, channels))
         self.convolution.build(map_shape)
         filters = (channels // 2, self.units)
         self.first_hidden, self.first_carry = (
@@ -146,10 +153,14 @@ class ConvLSTMAttention(layers.Layer):
         convolved = self.convolution(ops.reshape(seen, (-1, height, width, channels)))
         convolved = ops.reshape(convolved, (-1, time, height, width, 4 * self.units))
         ticks = ops.zeros((batch, time, 1), dtype=self.compute_dtype)
-        self.rnn.cell.sequence = self.key(ops.mean(frames, axis=(2, 3))), convolved
+        self.rnn.cell.sequence = self._keys(ops.mean(frames, axis=(2, 3))), convolved
         outputs = self.rnn(ticks, initial_state=states)
         self.rnn.cell.sequence = None
         return outputs[:, :, : self.units], outputs[:, :, self.units :]
+
+    def _keys(self, means):
+        """The frames' summand of the scores: `(B, T, C) -> (B, T, A)`, zero where all are alike."""
+        return ops.zeros_like(means[:, :, :1]) if self.energy == "uniform" else self.key(means)
 
     def compute_output_shape(self, frames_shape):
         batch, time = frames_shape[:2]

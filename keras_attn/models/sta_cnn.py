@@ -21,6 +21,10 @@ and `keep=top_n` on S = N segments; TS(N x M, N x top_m) is `groups=N` and `keep
 Differences from the paper, and notes:
   - Sums over the selected segments become means, so that the learning rate does not depend on how
     many there are.
+  - Algorithm 1 averages the losses of the selected segments (`consensus="loss"`). Table 2 trains
+    SAM-CNN2 and SAM-CNN3 on the average of the predictions of three segments instead, as TSN does:
+    `consensus="prediction"` with `groups=3`, `keep=1` on 3 segments. What is averaged is not said:
+    here the logits, as in TSN, and those of the auxiliary classifier likewise.
   - Eq. (1) is infinite where a segment is certain: the entropy is at least 1e-6.
   - Eq. (11) is divided by the sum of its weights, or a nearly certain segment sets the scale of the
     video's scores; `test_pooling="confidence_sum"` is as printed.
@@ -57,6 +61,8 @@ FLOW_NETWORKS = {
     "flownet_s_pooled": {"last_stride": 1, "pooling": "max"},
 }
 ATTENTION_NETWORKS = ("shared", *FLOW_NETWORKS, "tiny")
+# What is averaged over the selected segments in training.
+CONSENSUS = ("loss", "prediction")
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -75,6 +81,8 @@ class STACNN(VideoClassifier):
         input_shape: Shape of the input without the batch; S may be None.
         groups: Number of runs into which the segments of a video are divided.
         keep: Number of segments of each run that are trained, the most confident ones.
+        consensus: What is averaged over these in training: their "loss", algorithm 1, or their
+            "prediction", the logits, whose cross-entropy is the loss of the video; table 2 and TSN.
         spatial: "location" or "none" (the mean over the cells, and no auxiliary loss).
         attention_network: "shared" is the backbone, which sees all channels: RGB, or stacked flow.
             The others are networks of their own on two RGB frames, of which the backbone sees the
@@ -99,6 +107,7 @@ class STACNN(VideoClassifier):
         input_shape=(9, 7, 7, 1024),
         groups=3,  # table 1: TS(3x3, 3x1) is best
         keep=1,
+        consensus="loss",  # algorithm 1
         spatial="location",
         attention_network="shared",  # section 3.3: of the flow stream
         aux_weight=0.3,  # lambda of eq. (10), ours
@@ -116,6 +125,7 @@ class STACNN(VideoClassifier):
         check_at_least(2, num_classes=num_classes)
         check_at_least(1, test_keep=test_keep)
         check_at_least(0, aux_weight=aux_weight)
+        check_option("consensus", consensus, CONSENSUS)
         check_dropout(dropout)
         _check_attention(spatial, attention_network, attention_weights)
         _check_channels(input_shape[-1], attention_network, backbone)
@@ -145,6 +155,7 @@ class STACNN(VideoClassifier):
             input_shape=input_shape,
             groups=groups,
             keep=keep,
+            consensus=consensus,
             spatial=spatial,
             attention_network=attention_network,
             aux_weight=aux_weight,
@@ -155,16 +166,24 @@ class STACNN(VideoClassifier):
         )
 
     def supervised(self, labels, outputs, sample_weight=None):
-        labels, logits, weights = supervise_steps(labels, outputs["step_logits"], sample_weight)
-        return labels, logits, weights * _shares(outputs["selected"])
+        return self._consensus(labels, outputs["step_logits"], outputs["selected"], sample_weight)
 
     def loss_terms(self, labels, outputs):
         if "aux_logits" not in outputs:
             return {}
-        labels, logits, _ = supervise_steps(labels, outputs["aux_logits"])
-        steps = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        mean = ops.mean(ops.sum(_shares(outputs["selected"]) * steps, axis=1))  # eq. (6)
+        labels, logits, weights = self._consensus(
+            labels, outputs["aux_logits"], outputs["selected"]
+        )
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        mean = ops.mean(losses if weights is None else weights * losses)  # eq. (6)
         return {"aux": self.config["aux_weight"] * mean}  # eq. (10)
+
+    def _consensus(self, labels, step_logits, selected, sample_weight=None):
+        """The arguments of a loss that averages losses or logits over the selected segments."""
+        if self.config["consensus"] == "prediction":
+            return labels, ops.einsum("bs,bsk->bk", _shares(selected), step_logits), sample_weight
+        labels, logits, weights = supervise_steps(labels, step_logits, sample_weight)
+        return labels, logits, weights * _shares(selected)
 
     def explain(self, outputs):
         """The canonical maps of a batch of outputs: `{"where": (B, S, h, w), "when": (B, S)}`.

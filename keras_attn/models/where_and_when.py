@@ -23,8 +23,16 @@ Differences from the paper, and notes:
   - temporal_mode="posthoc" is what the authors' code did for UCF101-24: the ConvLSTM runs over the
     frames in their order from zero states, each state gets a score, and the weighted mean of the
     states is classified. It depends on the order of the frames; the iterative form does not.
+  - Table 1, "w/o temporal attention", does not say what takes its place. temporal_mode="uniform",
+    ours, is the iterative network with weights 1/T, without the 1.3 million parameters that score
+    frames (2,560 with energy="additive"). temporal_mode="none" is the control of "posthoc": the
+    mean of its states. That network lacks the initial ones too: 70.8 million parameters for 51
+    classes, where the iterative one has 119.3, so it is no control for that one.
   - Not stated, as in the authors' code: the layers of the mask and its sigmoid, the kernels' sizes,
-    the initial networks, the dropout of whole channels, gate biases that start at zero.
+    the initial networks, and the dropout, which takes a channel from all frames of a clip.
+  - Gate biases start at zero, and none is added to the forget gate. The authors' ConvLSTM (that of
+    ndrplz/ConvLSTM_pytorch by its arguments; their repositories lack the file) leaves them to
+    PyTorch, which draws them from +-1 / sqrt(9 (C + units)), 0.0066 for C = 2048.
   - Their code takes energies out of the graph in the iterative form, so that neither those weights
     nor the unimodality learned; here they do. A later script of theirs adds the sum of the mask
     times 1e-5. It is not in the paper and not here.
@@ -39,13 +47,16 @@ from keras import layers, ops
 from keras_attn import losses
 from keras_attn.backbones import features_input
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
-from keras_attn.layers.conv_lstm_attention import ENERGIES, GLIMPSES
+from keras_attn.layers.conv_lstm_attention import GLIMPSES
 from keras_attn.models.base import VideoClassifier
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 from keras_attn.utils.numerics import softmax
 
-# The shape of dropout that takes a channel from all cells of a frame, or from none.
-_WHOLE_MAPS = (None, None, 1, 1, None)
+# The shape of dropout that takes a channel from all cells of all frames of a clip, or from none.
+_WHOLE_CHANNELS = (None, 1, 1, 1, None)
+# Modes with weights that the network computes, and others.
+_SCORED = ("iterative", "posthoc")
+TEMPORAL_MODES = (*_SCORED, "uniform", "none")
 # Gives a mask of zeros a distribution over its cells; it changes no other mask.
 _TINY = 1e-30
 
@@ -57,7 +68,7 @@ class WhereAndWhen(VideoClassifier):
     Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
     bytes 0..255. Outputs: `logits` (B, K), `spatial_attention` (B, T, h, w), the mask, between 0
     and 1, and `temporal_attention`, which sums to one over the last axis: (B, I, T) with I = T
-    iterations, or (B, T). Labels are integers (B,); compile with
+    iterations ("iterative", "uniform"), or (B, T). Labels are integers (B,); compile with
     `SparseCategoricalCrossentropy(from_logits=True)`.
 
     Args:
@@ -66,15 +77,16 @@ class WhereAndWhen(VideoClassifier):
         units: Number of channels of the ConvLSTM's states.
         reduce: Number of channels to which a 1x1 convolution reduces the features; None for none.
         spatial: "mask" or "none" (a mask of ones).
-        temporal_mode: "iterative", "posthoc" (see above) or "none", the mean of the states that
-            "posthoc" weighs.
+        temporal_mode: "iterative" or "posthoc", see above; "uniform", "iterative" with the weight
+            1/T for every frame; or "none", the mean of the states that "posthoc" weighs.
         energy: Scores of "iterative": "tanh" or "additive", see
             `keras_attn.layers.ConvLSTMAttention`.
         attention_units: Size of the hidden layer of the "tanh" scores.
         glimpse: Input of the ConvLSTM of "iterative": "sum" or "mean" of the weighted frames.
         total_variation: Factor of the total variation of the mask, eq. (8).
         contrast: Factor of the contrast of the mask, eq. (9).
-        unimodality: Factor of the unimodality of the temporal weights, eq. (10).
+        unimodality: Factor of the unimodality of the temporal weights, eq. (10), for at least 3
+            frames. As for the two factors above, 0 leaves the penalty out.
         unimodality_reduction: "sum", as printed, or "sqrt_mean", as in the authors' code.
         dropout: Rate at which whole channels of the features are dropped.
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
@@ -128,10 +140,11 @@ class WhereAndWhen(VideoClassifier):
         inputs, features = features_input(backbone, tuple(input_shape), backbone_weights)
         if reduce is not None:
             features = layers.Dense(reduce, name="reduction")(features)
-        features = layers.Dropout(dropout, noise_shape=_WHOLE_MAPS, name="dropout")(features)
+        features = layers.Dropout(dropout, noise_shape=_WHOLE_CHANNELS, name="dropout")(features)
         mask = _mask(features, spatial)
         frames = features * mask[..., None]  # eq. (1)
-        if temporal_mode == "iterative":
+        if temporal_mode in ("iterative", "uniform"):
+            energy = "uniform" if temporal_mode == "uniform" else energy
             states, weights = ConvLSTMAttention(
                 units, energy, attention_units, glimpse, name="conv_lstm_attention"
             )(frames)
@@ -180,7 +193,7 @@ def _mask(features, spatial):
 def _posthoc(frames, units, scored):
     """The authors' other form: a ConvLSTM over the frames in order, then weights of its states.
 
-    States that are not `scored` weigh the same: table 1, "w/o temporal attention", ours.
+    States that are not `scored` weigh the same.
     """
     states = layers.ConvLSTM2D(
         units,
@@ -205,22 +218,16 @@ def _penalties(config):
     if config["spatial"] != "none":
         penalties["total_variation"] = lambda y: losses.total_variation(y["spatial_attention"])
         penalties["contrast"] = lambda y: losses.contrast(y["spatial_attention"])
-    if config["temporal_mode"] != "none":
+    if config["temporal_mode"] in _SCORED:
         penalties["unimodality"] = lambda y: losses.unimodality(
             y["temporal_attention"], config["unimodality_reduction"]
         )
-    return penalties
+    return {name: penalty for name, penalty in penalties.items() if config[name]}
 
 
 def _check(config):
     layout = "(T, H, W, channels) of a video" if config["backbone"] else "(T, h, w, C) of features"
     check_input_shape(config["input_shape"], layout)
-    time = config["input_shape"][0]
-    if config["temporal_mode"] != "none" and time is not None and time < 3:
-        raise ValueError(
-            f"input_shape must have at least 3 frames for the unimodality, got {time}: give more, "
-            'or temporal_mode="none"'
-        )
     check_at_least(2, num_classes=config["num_classes"])
     counts = {name: config[name] for name in ("units", "attention_units")}
     check_at_least(1, **counts)
@@ -230,8 +237,14 @@ def _check(config):
     check_at_least(0, **{name: config[name] for name in names})
     check_dropout(config["dropout"])
     check_option("spatial", config["spatial"], ("mask", "none"))
-    check_option("temporal_mode", config["temporal_mode"], ("iterative", "posthoc", "none"))
-    check_option("energy", config["energy"], ENERGIES)
+    check_option("temporal_mode", config["temporal_mode"], TEMPORAL_MODES)
+    check_option("energy", config["energy"], ("tanh", "additive"))
     check_option("glimpse", config["glimpse"], GLIMPSES)
     reduction = config["unimodality_reduction"]
     check_option("unimodality_reduction", reduction, losses.UNIMODALITY_REDUCTIONS)
+    time = config["input_shape"][0]
+    if "unimodality" in _penalties(config) and time is not None and time < 3:
+        raise ValueError(
+            f"input_shape must have at least 3 frames for the unimodality, got {time}: give more, "
+            "or unimodality=0"
+        )

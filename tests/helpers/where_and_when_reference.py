@@ -28,16 +28,11 @@ def _mask(model, named, maps):
     return sigmoid(convolution(convolutions(maps, named, "hidden"), kernel))[..., 0]
 
 
-def _iterative(model, named, frames):
-    """Eq. (2)-(6): the mean state, weights of every iteration."""
-    query, w_x, kernel, bias, recurrent = _ends(
-        named,
-        "query/kernel",
-        "key/kernel",
-        "conv_lstm_attention/convolution/kernel",
-        "conv_lstm_attention/convolution/bias",
-        "recurrent_convolution/kernel",
-    )
+def _energy(model, named):
+    """Eq. (2): a function of the state and a frame."""
+    if model.config["temporal_mode"] == "uniform":
+        return lambda h, x: 0.0
+    query, w_x = _ends(named, "query/kernel", "key/kernel")
 
     def energy(h, x):
         if model.config["energy"] == "additive":
@@ -45,6 +40,18 @@ def _iterative(model, named, frames):
         b, v = _ends(named, "key/bias", "score")
         return np.tanh(h.mean((0, 1)) @ query + x.mean((0, 1)) @ w_x + b) @ v
 
+    return energy
+
+
+def _iterative(model, named, frames):
+    """Eq. (2)-(6): the mean state, weights of every iteration."""
+    kernel, bias, recurrent = _ends(
+        named,
+        "conv_lstm_attention/convolution/kernel",
+        "conv_lstm_attention/convolution/bias",
+        "recurrent_convolution/kernel",
+    )
+    energy = _energy(model, named)
     mean = sum(frames) / len(frames)
     h, c = (convolutions(mean, named, stack) for stack in ("first_hidden", "first_carry"))
     weights, states = [], []
@@ -78,7 +85,8 @@ def _posthoc(model, named, frames):
 def reference(model, features):
     """Logits, masks and temporal weights with loops."""
     named = named_weights(model)
-    attend = _iterative if model.config["temporal_mode"] == "iterative" else _posthoc
+    iterative = model.config["temporal_mode"] in ("iterative", "uniform")
+    attend = _iterative if iterative else _posthoc
     logits, masks, weights = [], [], []
     for clip in features.astype("float64"):
         if model.config["reduce"]:

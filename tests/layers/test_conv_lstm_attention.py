@@ -53,6 +53,12 @@ def test_frames_without_scores_are_averaged(frames, rng):
     assert_close(weights, np.full((2, 5, 5), 1 / 5))
     mean = np.broadcast_to(frames.mean(1, keepdims=True), SHAPE)
     assert_close(layer(mean)[0], states)
+    control = ConvLSTMAttention(7, energy="uniform")
+    control.build(SHAPE)
+    scores = ("query", "key", "score")
+    control.set_weights([w for w in layer.weights if not any(x in w.path for x in scores)])
+    assert_close(control(frames)[0], states)
+    assert_close(control(frames)[1], weights)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX computes in float32 unless told at start")
@@ -87,5 +93,7 @@ def test_unknown_time(frames, rng):
 
 
 def test_an_unknown_energy_says_so():
-    with pytest.raises(ValueError, match="energy must be one of tanh, additive, got 'dot'"):
+    with pytest.raises(
+        ValueError, match="energy must be one of tanh, additive, uniform, got 'dot'"
+    ):
         ConvLSTMAttention(7, energy="dot")

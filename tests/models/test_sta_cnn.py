@@ -1,8 +1,9 @@
 """STACNN against the paper's equations in NumPy, its objective, and what it refuses."""
 
+import keras
 import numpy as np
 import pytest
-from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy
+from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy, gradient
 
 from keras_attn.models import STACNN
 
@@ -116,15 +117,26 @@ def _mean_over_selected(logits, selected, labels):
     return np.mean([s[kept > 0].mean() for s, kept in zip(steps, selected, strict=True)])
 
 
-@pytest.mark.parametrize("arguments", [{}, {"spatial": "none"}, {"groups": 1, "keep": 6}])
+def _of_mean_over_selected(logits, selected, labels):
+    """Segment consensus: the cross-entropy of the mean of the selected segments' logits."""
+    means = [x[kept > 0].mean(axis=0) for x, kept in zip(logits, selected, strict=True)]
+    return cross_entropy(labels, np.stack(means)).mean()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"spatial": "none"}, {"groups": 1, "keep": 6}, {"consensus": "prediction"}],
+    ids=str,
+)
 def test_objective_equals_numpy(rng, arguments):
     model = _small(rng, **arguments)
     inputs, labels = _features(rng, batch=4), np.array([4, 0, 2, 2])
     expected = _reference(model, inputs["features"])
+    averages = _of_mean_over_selected if "consensus" in arguments else _mean_over_selected
     aux = 0
     if "aux_logits" in expected:
-        aux = 0.7 * _mean_over_selected(expected["aux_logits"], expected["selected"], labels)
-    steps = _mean_over_selected(expected["step_logits"], expected["selected"], labels)
+        aux = 0.7 * averages(expected["aux_logits"], expected["selected"], labels)
+    steps = averages(expected["step_logits"], expected["selected"], labels)
     model.compile("sgd", CROSS_ENTROPY(from_logits=True), metrics=["accuracy"], **QUICK)
     # Batches of 3 and 1: the logged means must weigh videos, not batches.
     logs = model.evaluate(inputs, labels, batch_size=3, verbose=0, return_dict=True)
@@ -143,6 +155,23 @@ def test_one_segment_is_an_image_classifier(rng):
     outputs = answer(model, {"features": _features(rng)["features"][:, :1]})
     assert_close(np.exp(outputs["logits"]), _softmax(outputs["step_logits"][:, 0]))
     assert_close(outputs["selected"], np.ones((2, 1)))
+
+
+@pytest.mark.parametrize("consensus", ["loss", "prediction"])
+def test_consensus_trains_the_selected_segments_alone(rng, consensus):
+    """No gradient reaches the logits of the others."""
+    model = _small(rng, consensus=consensus, spatial="none")
+    outputs = answer(model, _features(rng, batch=3))
+    labels = np.array([4, 0, 2])
+
+    def loss(step_logits):
+        some = {**outputs, "step_logits": step_logits}
+        y, logits, weights = model.supervised(labels, some)
+        losses = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        return keras.ops.mean(losses if weights is None else losses * weights)
+
+    moved = np.abs(gradient(loss, outputs["step_logits"])).max(axis=2)
+    assert ((moved > 0) == (outputs["selected"] > 0)).all()
 
 
 def test_sample_weights_scale_the_videos(rng):
@@ -179,6 +208,7 @@ def test_explain(rng):
         ({"keep": 4}, "at most the 6 segments given, got 2 times 4"),
         ({"test_keep": 0}, "test_keep must be at least 1, got 0"),
         ({"test_pooling": "max"}, "pooling must be one of .*average.*'max'"),
+        ({"consensus": "vote"}, "consensus must be one of loss, prediction, got 'vote'"),
         ({"spatial": "soft"}, "spatial must be one of location, none, got 'soft'"),
         ({"aux_weight": -1}, "aux_weight must be at least 0, got -1"),
         ({"dropout": 1.0}, "dropout must be"),

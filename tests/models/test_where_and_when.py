@@ -25,6 +25,7 @@ VARIANTS = [
     dict(spatial="none"),
     dict(temporal_mode="posthoc", unimodality_reduction="sqrt_mean"),
     dict(temporal_mode="none"),
+    dict(temporal_mode="uniform", contrast=0),
 ]
 
 
@@ -57,10 +58,12 @@ def _penalties(model, masks, weights):
     if model.config["spatial"] == "mask":
         steps = [np.abs(np.diff(masks, axis=axis)).sum() for axis in (2, 3)]
         penalties["total_variation"] = 0.3 * sum(steps) / len(masks)
-        penalties["contrast"] = 0.2 * np.where(masks > 0.5, -masks, masks).sum() / 2 / len(masks)
-    if model.config["temporal_mode"] != "none":
+        penalties["contrast"] = (
+            model.config["contrast"] * np.where(masks > 0.5, -masks, masks).sum() / 2 / len(masks)
+        )
+    if model.config["temporal_mode"] in ("iterative", "posthoc"):
         penalties["unimodality"] = 40 * _unimodality(model, weights)
-    return penalties
+    return {name: value for name, value in penalties.items() if model.config[name]}
 
 
 def _unimodality(model, weights):
@@ -93,6 +96,16 @@ def test_parameter_counts(monkeypatch):
     assert _count(model, "") == 118_009_395
 
 
+def test_the_control_lacks_the_scores_of_the_frames_alone():
+    """temporal_mode="uniform": the same network, every weight 1/T."""
+    attended, control = (
+        WhereAndWhen(**SMALL, temporal_mode=mode).weights for mode in ("iterative", "uniform")
+    )
+    others = [w for w in attended if not any(x in w.path for x in ("query", "key", "score"))]
+    assert len(attended) == len(others) + 4
+    assert [(w.name, w.shape) for w in control] == [(w.name, w.shape) for w in others]
+
+
 @pytest.mark.parametrize(
     "variant, sees_order",
     [(dict(), False), (dict(temporal_mode="posthoc"), True)],
@@ -114,11 +127,12 @@ def test_biases_of_the_gates_start_at_zero(temporal_mode):
     assert not np.any(bias)
 
 
-def test_dropout_takes_channels_from_a_whole_map(rng):
+def test_dropout_takes_channels_from_all_frames_of_a_clip(rng):
+    """The authors' `Dropout2d` drops entries of the first two axes of (B, C, T, h, w)."""
     layer = _small(rng).get_layer("dropout")
-    dropped = keras.ops.convert_to_numpy(layer(np.ones((2, 4, 2, 3, 50)), training=True))
-    assert np.ptp(dropped, axis=(2, 3)).max() == 0
-    channels = dropped[:, :, 0, 0].reshape(8, 50)
+    dropped = keras.ops.convert_to_numpy(layer(np.ones((8, 4, 2, 3, 50)), training=True))
+    assert np.ptp(dropped, axis=(1, 2, 3)).max() == 0
+    channels = dropped[:, 0, 0, 0]
     assert len({channel.tobytes() for channel in channels}) == 8
     assert 0.25 < np.mean(channels == 0) < 0.55
 

@@ -30,6 +30,19 @@ def test_a_single_frame_is_a_clip(rng, temporal_mode):
     assert_close(outputs["temporal_attention"], np.ones_like(outputs["temporal_attention"]))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"unimodality": 0, "unimodality_reduction": "sqrt_mean"}, {"temporal_mode": "uniform"}],
+    ids=str,
+)
+def test_two_frames_are_enough_without_the_unimodality(rng, arguments):
+    model = _small(rng, input_shape=(2, 2, 3, 7), **arguments)
+    outputs = answer(model, {"features": _features(rng)["features"][:, :2]})
+    terms = model.loss_terms(np.array([1, 0]), outputs)
+    assert set(terms) == {"total_variation", "contrast"}
+    assert all(np.isfinite(float(term)) for term in terms.values())
+
+
 def test_features_and_video_answer_alike(rng):
     shape = (3, 32, 48, 3)
     model = _small(rng, input_shape=shape, reduce=5, backbone="tiny")
@@ -44,8 +57,11 @@ def test_features_and_video_answer_alike(rng):
     "arguments, message",
     [
         ({"spatial": "soft"}, "spatial must be one of mask, none, got 'soft'"),
-        ({"temporal_mode": "soft"}, "temporal_mode must be one of iterative, posthoc, none, got"),
-        ({"energy": "dot"}, "energy must be one of tanh, additive, got 'dot'"),
+        (
+            {"temporal_mode": "soft"},
+            "temporal_mode must be one of iterative, posthoc, uniform, none, got",
+        ),
+        ({"energy": "uniform"}, "energy must be one of tanh, additive, got 'uniform'"),
         ({"glimpse": "max"}, "glimpse must be one of sum, mean, got 'max'"),
         ({"unimodality_reduction": "mean"}, "unimodality_reduction must be one of sum, sqrt_mean"),
         ({"units": 0}, "units must be at least 1, got 0"),
