@@ -22,7 +22,7 @@ from keras import ops
 
 from keras_attn import losses
 from keras_attn.backbones import flownet_s
-from keras_attn.models.sta_cnn import FLOW_NETWORKS
+from keras_attn.models.segment_network import FLOW_NETWORKS
 from keras_attn.utils.checks import check_at_least, check_option
 
 # From the finest flow to the coarsest: FlowNet's weights of sums over pixels, for means over them.

@@ -44,22 +44,20 @@ Differences from the paper, and notes:
 """
 
 import keras
-from keras import layers, ops
+from keras import ops
 
-from keras_attn.backbones import build_backbone, flownet_s
-from keras_attn.backbones.weights import load_weights_file
-from keras_attn.layers import ConfidencePool, LocationAttention, SelectedSegments, WeightedPool
+from keras_attn.layers import ConfidencePool, SelectedSegments
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.segment_network import (
+    FLOW_NETWORKS,
+    attention_features,
+    backbone_features,
+    segment_outputs,
+)
 from keras_attn.models.steps import supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 SPATIAL = ("location", "none")
-# Arguments of flownet_s.contracting, by name; at 224 pixels the maps are 7x7, 4x4 and 7x7.
-FLOW_NETWORKS = {
-    "flownet_s": {"last_stride": 1},
-    "flownet_s_strided": {},
-    "flownet_s_pooled": {"last_stride": 1, "pooling": "max"},
-}
 ATTENTION_NETWORKS = ("shared", *FLOW_NETWORKS, "tiny")
 # What is averaged over the selected segments in training.
 CONSENSUS = ("loss", "prediction")
@@ -131,11 +129,13 @@ class STACNN(VideoClassifier):
         _check_channels(input_shape[-1], attention_network, backbone)
         # === Graph ===
         snippet = keras.Input(input_shape[1:], name="snippet")
-        features = _features(snippet, backbone, backbone_weights, attention_network == "shared")
+        features = backbone_features(
+            snippet, backbone, backbone_weights, attention_network == "shared"
+        )
         attended = features if spatial == "location" else None
         if attended is not None and attention_network != "shared":
-            attended = _attention_features(snippet, attention_network, attention_weights)
-        outputs = _segment_outputs(features, attended, num_classes, aux_weight, dropout)
+            attended = attention_features(snippet, attention_network, attention_weights)
+        outputs = segment_outputs(features, attended, num_classes, aux_weight, dropout)
         network = keras.Model(snippet, outputs, name="segment")
 
         segments = keras.Input(input_shape, name="video" if backbone else "features")
@@ -219,54 +219,6 @@ class STACNN(VideoClassifier):
 
     def get_config(self):
         return {"name": self.name, **self.config}
-
-
-def _features(snippet, backbone, weights, shared):
-    """The backbone's features of a snippet `(b, H, W, 3L)`; without a backbone it is these."""
-    if backbone is None:
-        return snippet
-    frames = snippet if shared else snippet[..., :3]
-    *size, channels = frames.shape[1:]
-    network = build_backbone(backbone, size, weights, channels=channels)
-    if len(network.output.shape) != 4:
-        raise ValueError(f"backbone must give a map for each frame, got {backbone!r}")
-    return keras.Model(network.input, network.output, name="backbone")(frames)
-
-
-def _attention_features(snippet, name, weights):
-    """The features of an attention network of its own for a snippet `(b, H, W, 6)`."""
-    size = snippet.shape[1:3]
-    if name == "tiny":
-        network = build_backbone("tiny", size, channels=6)
-    else:
-        network = flownet_s.contracting(*size, **FLOW_NETWORKS[name])
-    if weights is not None:
-        expected = f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5)."
-        load_weights_file(network, weights, name, expected)
-    return keras.Model(network.input, network.output, name="attention_network")(snippet)
-
-
-def _segment_outputs(features, attended, num_classes, aux_weight, dropout):
-    """Logits and weights of one segment; the mean over the cells where nothing is `attended`."""
-    outputs = {}
-    height, width = features.shape[1:3]
-    if attended is None:
-        weights = ops.zeros_like(features[..., 0]) + 1 / (height * width)
-    else:
-        weights = LocationAttention((height, width), name="location_attention")(attended)
-        if aux_weight:
-            mean = layers.GlobalAveragePooling2D(name="aux_mean")(attended)
-            aux_classifier = _classifier(num_classes, "aux_classifier", use_bias=False)
-            outputs["aux_logits"] = aux_classifier(mean)  # eq. (5)
-    pooled = WeightedPool(name="weighted_pool")(features, weights)  # eq. (9)
-    pooled = layers.Dropout(dropout, name="dropout")(pooled)
-    logits = _classifier(num_classes, "classifier")(pooled)
-    return {**outputs, "logits": logits, "spatial_attention": weights}
-
-
-def _classifier(num_classes, name, use_bias=True):
-    start = keras.initializers.RandomNormal(stddev=0.001)
-    return layers.Dense(num_classes, use_bias=use_bias, kernel_initializer=start, name=name)
 
 
 def _shares(selected):

@@ -240,7 +240,7 @@ class Recipe:
     def _check_pretraining(self):
         if not self.pretraining.wanted:
             return
-        from keras_attn.models.sta_cnn import FLOW_NETWORKS
+        from keras_attn.models.segment_network import FLOW_NETWORKS
 
         name = self.arguments.get("attention_network")
         if (self.model, self.input, self.cached) != ("sta_cnn", "rgb", False) or (
