@@ -26,7 +26,7 @@ def drawn_positions(videos: list[Video], clips, seed: int, epochs: int) -> dict[
     if not videos:
         return {}
     sampler = sampling.sampler(clips, training=True)
-    if not isinstance(sampler, sampling.Segments):
+    if isinstance(sampler, sampling.Windows):
         return fixed_positions(videos, clips, training=True)
     index = batches.clip_index(videos, sampler)
     numbers = batches.frame_numbers(sampler, clips.snippet, random=True)

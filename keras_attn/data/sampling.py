@@ -11,17 +11,20 @@ class Windows:
     """Clips of `frames` frames, `step` apart (1: consecutive); one begins every `stride` frames.
 
     Quan et al. 2020, section 3.4. A last clip ends on the last frame, so that the end of a video is
-    not left out; a video shorter than a clip has one, which repeats the last frame.
+    not left out; `drop_tail` leaves it out. A video shorter than a clip has one, which repeats the
+    last frame.
     """
 
     frames: int
     stride: int
     step: int = 1
+    drop_tail: bool = False
 
     def starts(self, length):
         """First frames of the clips of a video of `length` frames: int32 `(W,)`."""
         last = tf.maximum(length - (self.frames - 1) * self.step - 1, 0)
-        return tf.minimum(tf.range(-(-last // self.stride) + 1) * self.stride, last)
+        strides = last // self.stride if self.drop_tail else -(-last // self.stride)
+        return tf.minimum(tf.range(strides + 1) * self.stride, last)
 
     def positions(self, starts, length, seed=None):
         """Frame numbers of the clips that begin at `starts`: `(W,) -> (W, frames)`."""
@@ -33,7 +36,8 @@ class Segments:
     """One clip per video: from each of `frames` equal parts one snippet of `snippet` frames.
 
     Wang et al. 2016 (TSN). With a seed the snippet lies anywhere in its part, without in its
-    middle; parts may be shorter than a frame, so that any length will do.
+    middle; parts may be shorter than a frame, so that any length will do. The parts cover all N
+    places; those of TSN are `N // frames` whole places each, so that the last ones are never drawn.
     """
 
     frames: int
@@ -53,10 +57,40 @@ class Segments:
         return tf.cast(numbers, tf.int32)
 
 
-def sampler(clips, training: bool) -> Windows | Segments:
+@dataclass(frozen=True)
+class Dense:
+    """`clips` evenly spaced clips per video, of `frames` frames that are `step` apart.
+
+    The dense sampling of Lin et al. 2019 (TSM): 8 frames of 64 consecutive ones, from one random
+    place in training, from ten in test. With a seed the clips begin anywhere, without they are
+    evenly spaced; a single one lies in the middle. A shorter video begins anew behind its end.
+    """
+
+    frames: int
+    step: int
+    clips: int = 1
+
+    def _last(self, length):
+        return tf.maximum(length - self.frames * self.step, 0)
+
+    def starts(self, length):
+        if self.clips == 1:
+            return self._last(length)[None] // 2
+        return tf.range(self.clips) * self._last(length) // (self.clips - 1)
+
+    def positions(self, starts, length, seed=None):
+        if seed is not None:
+            end = self._last(length) + 1
+            starts = tf.random.stateless_uniform(tf.shape(starts), seed, 0, end, tf.int32)
+        return (starts[:, None] + tf.range(self.frames) * self.step) % length
+
+
+def sampler(clips, training: bool) -> Windows | Segments | Dense:
     """The sampler that a recipe's `clips` describe (`sampling`, `frames`, `stride`, ...)."""
     if clips.sampling == "windows":
-        return Windows(clips.frames, clips.stride, clips.step)
+        return Windows(clips.frames, clips.stride, clips.step, clips.tail == "drop")
+    if clips.sampling == "dense":
+        return Dense(clips.frames, clips.step, 1 if training else clips.test_clips)
     return Segments(clips.frames if training else clips.inference_frames, clips.snippet)
 
 

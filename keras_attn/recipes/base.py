@@ -42,46 +42,59 @@ class Clips:
 
     Args:
         sampling: "windows" takes clips of consecutive frames from each video, "segments" one clip
-            per video, with a frame from each of `frames` equal segments.
+            per video, with a frame from each of `frames` equal segments; "dense" trains on one
+            window per video, from a random place in each epoch, and a shorter video begins anew
+            behind its end.
         frames: Frames per clip.
-        stride: Frames from the start of one window to the next.
+        stride: Frames from the start of one window of "windows" to the next.
         step: Frames from one frame of a window to the next.
+        tail: The last frames, where no whole stride ends: "keep" adds a window that ends with the
+            video; "drop" leaves them out, unless the video is shorter than a window.
         snippet: Number of consecutive frames, or planes of optical flow where a recipe reads these,
             that take the place of one frame.
         test_frames: Segments per video once the model is trained; None for `frames`.
+        test_clips: Windows of "dense" per video once the model is trained, evenly spaced.
         size: Height and width in pixels, to which frames are stretched.
 
     Raises:
         UsageError: For values that are out of range or do not go together.
     """
 
-    sampling: typing.Literal["windows", "segments"] = "windows"
+    sampling: typing.Literal["windows", "segments", "dense"] = "windows"
     frames: int = 30
     stride: int = 2
     step: int = 1
+    tail: typing.Literal["keep", "drop"] = "keep"
     snippet: int = 1
     test_frames: int | None = None
+    test_clips: int = 10
     size: int = 299
 
     def __post_init__(self):
         _check_kinds(self, "clips.")
-        for name in ("frames", "stride", "step", "snippet", "size"):
+        for name in ("frames", "stride", "step", "snippet", "test_clips", "size"):
             _at_least(f"clips.{name}", getattr(self, name), 1)
-        if self.sampling == "segments":
-            _at_least("clips.test_frames", self.inference_frames, 1)
-            if self.step > 1:
-                raise UsageError(
-                    f"clips.step={self.step} needs clips.sampling=windows: segments have their "
-                    "frames from everywhere; use clips.step=1"
-                )
-            return
-        if self.stride > self.frames * self.step:
+        _at_least("clips.test_frames", self.inference_frames, 1)
+        self._refuse_idle()
+        if self.sampling == "windows" and self.stride > self.frames * self.step:
             raise UsageError(
                 f"clips.stride must be at most clips.frames={self.frames} times clips.step="
                 f"{self.step}, got {self.stride}: frames between the clips would never be seen"
             )
-        if self.test_frames is not None:
-            raise UsageError("clips.test_frames needs clips.sampling=segments")
+
+    def _refuse_idle(self):
+        """`UsageError` for fields that the sampling does not know."""
+        for name, idle, samplings in (
+            ("step", self.step > 1, "windows or dense"),
+            ("tail", self.tail != "keep", "windows"),
+            ("test_frames", self.test_frames is not None, "segments"),
+            ("test_clips", self.test_clips != Clips.test_clips, "dense"),
+        ):
+            if idle and self.sampling not in samplings:
+                raise UsageError(
+                    f"clips.{name}={getattr(self, name)} needs clips.sampling={samplings}, got "
+                    f"{self.sampling}"
+                )
 
     @property
     def inference_frames(self) -> int:

@@ -64,6 +64,8 @@ class RecipeSummary:
         frames = f"clips of {self.frames} frames every {clips.stride}"
         if clips.sampling == "segments":
             frames = f"{self.frames} segments per video"
+        if clips.sampling == "dense":
+            frames = f"a clip of {self.frames} frames per video, {clips.test_clips} in use"
         settings = f"{frames}, {self.epochs} epochs"
         head = f"{self.name}: {self.model} on {self.backbone} ({self.input}), {settings}"
         found = [f"    {result.line()}" for result in self.results]

@@ -23,7 +23,8 @@ PAPER = Recipe(
     flow_changes={"clips.snippet": "5"},  # 10 channels, section 3.1
     backbone="vgg_16",  # fc6, section 2.1
     backbone_weights="imagenet",  # the paper fine-tunes it on each data set first
-    clips=Clips(frames=30, stride=30, size=224),  # samples of 30 frames that do not overlap
+    # Samples of 30 frames that do not overlap, section 3.2. What becomes of fewer is not stated.
+    clips=Clips(frames=30, stride=30, tail="drop", size=224),
     batch_size=64,  # not stated
     epochs=30,  # not stated
     optimizer="adadelta",  # section 3.2
@@ -35,7 +36,7 @@ MOBILENET = replace(
     PAPER,
     arguments={**PAPER.arguments, "units": 256, "iterations": 15},  # ours: two processor cores
     backbone="mobilenet_v2",
-    clips=Clips(frames=30, stride=30, size=256),
+    clips=replace(PAPER.clips, size=256),
     batch_size=16,  # ours
 )
 

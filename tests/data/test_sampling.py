@@ -4,9 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from windows import segment_indices, window_indices, window_starts
+from windows import dense_starts, segment_indices, window_indices, window_starts
 
+from keras_attn.data import positions as data_positions
+from keras_attn.data.batches import frame_numbers
 from keras_attn.data.sampling import (
+    Dense,
     Segments,
     Windows,
     epoch_order,
@@ -14,6 +17,7 @@ from keras_attn.data.sampling import (
     sampler,
     snippets,
 )
+from keras_attn.data.video import Video
 from keras_attn.recipes import Clips
 
 LENGTHS = (1, 2, 7, 15, 16, 17, 29, 30, 31, 250)
@@ -50,6 +54,51 @@ def test_windows_by_hand():
         [2, 6, 10],
         [3, 7, 11],
     ]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("frames, stride, step", [(30, 30, 1), (16, 16, 1), (8, 5, 8)])
+def test_a_tail_is_dropped_unless_it_is_the_whole_video(frames, stride, step, length):
+    windows = Windows(frames, stride, step, drop_tail=True)
+    starts = windows.starts(length).numpy()
+    assert starts.tolist() == window_starts(length, frames, stride, step, drop_tail=True).tolist()
+    assert np.all(np.diff(starts) == stride) and starts[0] == 0
+    ends = windows.positions(starts, length).numpy()[:, -1]
+    spanned = (frames - 1) * step + 1
+    assert ends[-1] == starts[-1] + spanned - 1 or (
+        length < spanned and ends.tolist() == [length - 1]
+    )
+    assert length - 1 - ends[-1] < stride
+
+
+@pytest.mark.parametrize("length", [1, 5, 15, 16, 17, 33, 250])
+@pytest.mark.parametrize("clips", [1, 2, 10])
+def test_dense_clips_are_evenly_spaced_and_begin_anew_behind_the_end(clips, length):
+    """Integers of TSM; in training one start of all that leave room for a whole window."""
+    dense = Dense(4, 4, clips)
+    starts = dense.starts(length)
+    np.testing.assert_array_equal(starts, dense_starts(length, 4, 4, clips))
+    expected = [[(start + 4 * k) % length for k in range(4)] for start in starts.numpy()]
+    np.testing.assert_array_equal(dense.positions(starts, length), expected)
+    drawn = [dense.positions(starts[:1], length, [0, i]).numpy()[0] for i in range(100)]
+    first = {int(one[0]) for one in drawn}
+    assert first <= set(range(max(length - 16, 0) + 1))
+    assert length < 17 or length > 33 or len(first) == length - 15
+    assert all(np.all(one == (one[0] + np.arange(4) * 4) % length) for one in drawn)
+
+
+def test_features_hold_what_a_training_on_dense_clips_reads():
+    videos = [Video(str(n), "", length, 0) for n, length in enumerate((9, 40, 25))]
+    clips = Clips(sampling="dense", frames=3, step=4, test_clips=2)
+    read = data_positions.drawn_positions(videos, clips, seed=3, epochs=4)
+    numbers = frame_numbers(sampler(clips, training=True), random=True)
+    for epoch in range(4):
+        for video, seed in zip(videos, example_seeds(3, 3, epoch), strict=True):
+            example = {"seed": seed, "start": np.int32(0), "length": video.length}
+            assert set(numbers(example).numpy().ravel()) <= set(read[video.id])
+    assert len(read["1"]) > 3
+    fixed = data_positions.fixed_positions(videos, clips, training=False)
+    assert fixed["1"].tolist() == [0, 4, 8, 28, 32, 36]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -90,6 +139,10 @@ def test_snippets_repeat_the_last_frame_past_the_end():
 
 def test_the_clips_of_a_recipe_say_which():
     assert sampler(Clips(frames=8, stride=3, step=2), training=True) == Windows(8, 3, 2)
+    assert sampler(Clips(tail="drop"), training=False) == Windows(30, 2, drop_tail=True)
+    dense = Clips(sampling="dense", frames=8, step=8, test_clips=3)
+    assert sampler(dense, training=True) == Dense(8, 8, 1)
+    assert sampler(dense, training=False) == Dense(8, 8, 3)
     clips = Clips(sampling="segments", frames=9, test_frames=25, snippet=2)
     assert sampler(clips, training=True) == Segments(9, 2)
     assert sampler(clips, training=False) == Segments(25, 2)

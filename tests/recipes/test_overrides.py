@@ -160,7 +160,7 @@ def test_flags_need_frames():
         ("optimizer", "lion", "optimizer must be one of adam, sgd, adadelta, got 'lion'"),
         ("batch_norm", "partial", "batch_norm=partial needs train_backbone=true"),
         ("clips.snippet", "2", "clips.snippet=2 needs cached=false"),
-        ("clips.test_frames", "2", "clips.test_frames needs clips.sampling=segments"),
+        ("clips.test_frames", "2", "clips.test_frames=2 needs clips.sampling=segments"),
         ("learning_rate", "0", "learning_rate must be above 0"),
         ("learning_rate", "nan", "learning_rate must be of type float"),
         ("learning_rate", "1e999", "learning_rate must be above 0 and finite"),

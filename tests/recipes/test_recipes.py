@@ -99,9 +99,23 @@ def test_channels_of_each_input():
         assert Stream(name, snippet=4).channels == count
 
 
-def test_frames_of_segments_have_no_step():
-    with pytest.raises(UsageError, match=r"clips\.step=8 needs clips\.sampling=windows"):
-        override(RECIPES["pyramid_attention_tsm"], {"clips.sampling": "segments"})
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampling": "segments", "step": 8}, "clips.step=8 needs clips.sampling=windows or dense"),
+        (
+            {"sampling": "dense", "tail": "drop"},
+            "clips.tail=drop needs clips.sampling=windows, got",
+        ),
+        ({"test_frames": 5}, "clips.test_frames=5 needs clips.sampling=segments, got windows"),
+        ({"test_clips": 3}, "clips.test_clips=3 needs clips.sampling=dense, got windows"),
+        ({"sampling": "dense", "test_clips": 0}, "clips.test_clips must be at least 1, got 0"),
+        ({"stride": 31}, "clips.stride must be at most clips.frames=30 times clips.step=1, got 31"),
+    ],
+)
+def test_fields_that_the_sampling_does_not_know_are_refused(settings, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        Clips(**settings)
 
 
 @pytest.mark.parametrize(
