@@ -64,6 +64,7 @@ def test_a_model_answers_as_it_did(name):
         assert_answers({str(level): flow for level, flow in enumerate(flows)}, outputs)
     else:
         assert type(model) is MODELS[name]
+        assert all(layer.trainable for layer in model._flatten_layers())
         assert_answers(model(inputs, training=False), outputs)
 
 

@@ -21,13 +21,17 @@ class VideoClassifier(keras.Model):
         inputs: Tensors by name, "features" or "video".
         outputs: Tensors by name, "logits" (B, K) among them.
         loss_term_names: Names of the terms that `loss_terms` returns.
+        train_backbone: Whether the backbone learns. Saved with the model is what is frozen at that
+            moment, whether by this argument or by `trainable = False` of any layer.
     """
 
-    def __init__(self, inputs, outputs, loss_term_names=(), **kwargs):
+    def __init__(self, inputs, outputs, loss_term_names=(), train_backbone=True, **kwargs):
         # The one cast: under mixed precision softmaxes, losses and penalties need float32.
         outputs = {name: ops.cast(tensor, "float32") for name, tensor in outputs.items()}
         super().__init__(inputs, outputs, **kwargs)
         self.term_means = [keras.metrics.Mean(name=name) for name in loss_term_names]
+        for part in self.backbone_parts:
+            part.trainable = train_backbone
 
     # === Objective ===
 
@@ -90,12 +94,56 @@ class VideoClassifier(keras.Model):
         """Whether the backbone sees each frame by itself, so that its output can be cached."""
         return BACKBONES[self.get_config()["backbone"]].per_frame
 
+    # === Configuration ===
+
+    def get_config(self):
+        """The arguments of the constructor, and which layers are frozen.
+
+        A subclass adds its arguments: `{**super().get_config(), ...}`.
+        """
+        return {"name": self.name, "frozen": _frozen(self)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        # A file of before there was `train_backbone` holds a model all of which could learn.
+        frozen = config.pop("frozen", None if "train_backbone" in config else {})
+        model = cls(**config)
+        if frozen is not None:
+            _freeze(model.layers, frozen)
+        return model
+
+
+def _frozen(model):
+    """Places of the frozen layers with weights, in the list of its sublayers, by top-level layer.
+
+    Names within a backbone can differ from process to process, as Keras numbers them.
+    """
+    places = {
+        layer.name: [i for i, x in enumerate(layer._flatten_layers()) if _holds_frozen(x)]
+        for layer in model.layers
+    }
+    return {name: found for name, found in places.items() if found}
+
+
+def _holds_frozen(layer):
+    return not layer.trainable and bool(layer.weights)
+
+
+def _freeze(layers, frozen):
+    """Freeze what `_frozen` found in other `layers` of the same structure, and nothing else."""
+    for layer in layers:
+        places = frozen.get(layer.name, ())
+        for i, part in enumerate(layer._flatten_layers()):  # parents first: they pass it on
+            part.trainable = i not in places
+
 
 def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None):
     """Return the same model with another input: frames and a backbone, or its cached output.
 
-    All weights outside the backbone are copied; the backbone starts from `backbone_weights`, or, if
-    both models have the same backbone and no weights are given, from the model's own.
+    All weights outside the backbone are copied, and what is frozen stays so. The backbone starts
+    from `backbone_weights`, or, if both models have the same backbone and no weights are given,
+    from the model's own.
 
     Args:
         model: A model of this library.
@@ -108,6 +156,7 @@ def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None
         ValueError: When the two models differ in more than their input.
     """
     old = model.get_config()
+    frozen = old.pop("frozen")
     config = {**old, **model.input_arguments(backbone, cached), "input_shape": input_shape}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the arguments: given when `model` was built
@@ -129,6 +178,9 @@ def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None
             )
         # As NumPy: on JAX both models would hold one array, which the first update of either frees.
         target.assign(ops.convert_to_numpy(source))
+    sizes = {layer.name: len(layer._flatten_layers()) for layer in model.layers}
+    same = [x for x in swapped.layers if sizes.get(x.name) == len(x._flatten_layers())]
+    _freeze(same, frozen)
     return swapped
 
 

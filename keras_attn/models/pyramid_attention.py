@@ -95,6 +95,8 @@ class PyramidAttentionNetwork(VideoClassifier):
         backbone: Name in `keras_attn.backbones.BACKBONES`, with `cached=True` too: the model holds
             the network behind the last level.
         cached: Whether the input is the cached levels.
+        train_backbone: Whether the backbone learns, the network behind the last level included. In
+            the paper it does. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
 
@@ -120,6 +122,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         backbone="inception_resnet_v2",
         cached=False,
         backbone_weights=None,
+        train_backbone=True,
         **kwargs,
     ):
         _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction)
@@ -148,6 +151,7 @@ class PyramidAttentionNetwork(VideoClassifier):
             inputs,
             {"logits": logits, **outputs},
             loss_term_names=[name for name in factors if name in outputs and factors[name]],
+            train_backbone=train_backbone,
             **kwargs,
         )
         # === Config ===
@@ -165,6 +169,7 @@ class PyramidAttentionNetwork(VideoClassifier):
             dropout=dropout,
             backbone=backbone,
             cached=cached,
+            train_backbone=train_backbone,
         )
 
     @staticmethod
@@ -204,7 +209,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         return "+".join(_levels(arguments.get("levels"), backbone))
 
     def get_config(self):
-        return {"name": self.name, **self.config}
+        return {**super().get_config(), **self.config}
 
 
 def _levels_of_streams(features, channels, streams):

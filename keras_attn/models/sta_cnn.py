@@ -92,6 +92,7 @@ class STACNN(VideoClassifier):
         attention_weights: File that `FlowPretraining.save_attention_network` wrote. For building
             only.
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        train_backbone: Whether the backbone learns. In the paper it does. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
 
@@ -115,6 +116,7 @@ class STACNN(VideoClassifier):
         backbone=None,
         backbone_weights=None,
         attention_weights=None,
+        train_backbone=True,
         **kwargs,
     ):
         input_shape = tuple(input_shape)
@@ -147,6 +149,7 @@ class STACNN(VideoClassifier):
             {segments.name: segments},
             outputs,
             loss_term_names=["aux"] if "aux_logits" in outputs else [],
+            train_backbone=train_backbone,
             **kwargs,
         )
         # === Config ===
@@ -163,6 +166,7 @@ class STACNN(VideoClassifier):
             test_keep=test_keep,
             test_pooling=test_pooling,
             backbone=backbone,
+            train_backbone=train_backbone,
         )
 
     def supervised(self, labels, outputs, sample_weight=None):
@@ -218,7 +222,7 @@ class STACNN(VideoClassifier):
         return self.config["attention_network"] == "shared" and super().per_frame
 
     def get_config(self):
-        return {"name": self.name, **self.config}
+        return {**super().get_config(), **self.config}
 
 
 def _shares(selected):

@@ -76,6 +76,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         dropout: Rate for the inputs of the LSTM layers and of the classifier.
         weight_decay: Factor gamma of the squared weights, eq. (11).
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
 
@@ -98,6 +99,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         weight_decay=1e-5,  # gamma, section 4.2
         backbone=None,
         backbone_weights=None,
+        train_backbone=False,
         **kwargs,
     ):
         _check_arguments(num_classes, input_shape, units, dropout)
@@ -123,6 +125,7 @@ class StructuredAttentionLSTM(VideoClassifier):
                 "spatial_attention": weights,
             },
             loss_term_names=[f.__name__ for f in [PENALTIES[attention]] if f],
+            train_backbone=train_backbone,
             **kwargs,
         )
         # === Config ===
@@ -139,6 +142,7 @@ class StructuredAttentionLSTM(VideoClassifier):
             dropout=dropout,
             weight_decay=weight_decay,
             backbone=backbone,
+            train_backbone=train_backbone,
         )
 
     def supervised(self, labels, outputs, sample_weight=None):
@@ -171,7 +175,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         return ops.softmax(ops.convert_to_tensor(outputs["step_logits"]))
 
     def get_config(self):
-        return {"name": self.name, **self.config}
+        return {**super().get_config(), **self.config}
 
 
 def _average(features, units, dropout, weight_decay):

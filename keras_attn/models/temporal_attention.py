@@ -59,6 +59,7 @@ class TemporalAttentionLSTM(VideoClassifier):
         dropout: Rate for the inputs of the LSTM layers and of the classifier.
         last: Number of the last iterations that decide, section 3.2.
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
 
@@ -78,6 +79,7 @@ class TemporalAttentionLSTM(VideoClassifier):
         last=10,  # section 3.2
         backbone=None,
         backbone_weights=None,
+        train_backbone=False,
         **kwargs,
     ):
         _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout)
@@ -103,6 +105,7 @@ class TemporalAttentionLSTM(VideoClassifier):
                 "step_logits": step_logits,
                 "temporal_attention": weights,
             },
+            train_backbone=train_backbone,
             **kwargs,
         )
         # === Config ===
@@ -116,6 +119,7 @@ class TemporalAttentionLSTM(VideoClassifier):
             dropout=dropout,
             last=last,
             backbone=backbone,
+            train_backbone=train_backbone,
         )
 
     @staticmethod
@@ -140,7 +144,7 @@ class TemporalAttentionLSTM(VideoClassifier):
         }
 
     def get_config(self):
-        return {"name": self.name, **self.config}
+        return {**super().get_config(), **self.config}
 
 
 def _average(features, units, iterations, dropout):

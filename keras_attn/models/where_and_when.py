@@ -90,6 +90,7 @@ class WhereAndWhen(VideoClassifier):
         unimodality_reduction: "sum", as printed, or "sqrt_mean", as in the authors' code.
         dropout: Rate at which whole channels of the features are dropped.
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
 
@@ -115,6 +116,7 @@ class WhereAndWhen(VideoClassifier):
         dropout=0.2,  # the authors' code
         backbone=None,
         backbone_weights=None,
+        train_backbone=False,
         **kwargs,
     ):
         # === Config ===
@@ -134,6 +136,7 @@ class WhereAndWhen(VideoClassifier):
             unimodality_reduction=unimodality_reduction,
             dropout=dropout,
             backbone=backbone,
+            train_backbone=train_backbone,
         )
         _check(config)
         # === Graph ===
@@ -156,7 +159,13 @@ class WhereAndWhen(VideoClassifier):
             "spatial_attention": mask,
             "temporal_attention": weights,
         }
-        super().__init__(inputs, outputs, loss_term_names=_penalties(config), **kwargs)
+        super().__init__(
+            inputs,
+            outputs,
+            loss_term_names=_penalties(config),
+            train_backbone=train_backbone,
+            **kwargs,
+        )
         self.config = config
 
     def loss_terms(self, labels, outputs):
@@ -181,7 +190,7 @@ class WhereAndWhen(VideoClassifier):
         }
 
     def get_config(self):
-        return {"name": self.name, **self.config}
+        return {**super().get_config(), **self.config}
 
 
 def _mask(features, spatial):

@@ -71,7 +71,8 @@ def _parameters(recipe, names):
 
     if recipe.model not in MODELS:
         raise UsageError(f"no model {recipe.model!r}; there are {', '.join(MODELS)}")
-    reserved = {"num_classes", "input_shape", "backbone", "cached", "backbone_weights", "kwargs"}
+    reserved = {"num_classes", "input_shape", "cached", "kwargs"}
+    reserved |= {"backbone", "backbone_weights", "train_backbone"}
     parameters = inspect.signature(MODELS[recipe.model]).parameters
     known = {key: value for key, value in parameters.items() if key not in reserved}
     for name in names:

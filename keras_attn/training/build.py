@@ -82,8 +82,6 @@ def build_model(recipe: Recipe, source) -> keras.Model:
     """The compiled model of a recipe, its optimizer built; `UsageError` where it cannot be."""
     with dtype_policy(recipe):
         model = _model(recipe, source)
-        for part in model.backbone_parts:
-            part.trainable = recipe.train_backbone
         if recipe.train_backbone:
             _set_batch_norm(model.backbone_parts, recipe.batch_norm)
         try:
@@ -145,6 +143,7 @@ def _model(recipe, source):
             len(source.classes),
             input_shape=shape,
             backbone_weights=recipe.backbone_weights,
+            train_backbone=recipe.train_backbone,
             **kind.input_arguments(recipe.backbone, recipe.cached),
             **recipe.arguments,
         )

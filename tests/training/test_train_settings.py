@@ -64,9 +64,11 @@ def test_batch_normalizations_of_a_backbone_that_learns(tiny_data, policy, learn
     )
     model = built(recipe, tiny_data)
     kind = keras.layers.BatchNormalization
-    norms = [layer for layer in model.image_network._flatten_layers() if isinstance(layer, kind)]
-    assert [norm.trainable for norm in norms] == [i < learning for i in range(52)]
-    head = [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+    for network in (model, type(model).from_config(model.get_config())):  # as a file has it
+        parts = network.image_network._flatten_layers()
+        norms = [layer for layer in parts if isinstance(layer, kind)]
+        assert [norm.trainable for norm in norms] == [i < learning for i in range(52)]
+    head = [layer for layer in network._flatten_layers() if isinstance(layer, kind)]
     assert all(norm.trainable for norm in head if norm not in norms)
 
 
