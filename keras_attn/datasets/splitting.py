@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 
 from keras_attn.datasets import tables
-from keras_attn.datasets.assignment import assign
+from keras_attn.datasets.assignment import assign, draw_groups, groups_per_class
 from keras_attn.datasets.catalog import official_key, read_official
 from keras_attn.datasets.tables import SUBSETS
 from keras_attn.errors import DataError, UsageError
@@ -67,6 +67,7 @@ def split(
     folds: int | None = None,
     official: Path | str | None = None,
     official_split: int = 1,
+    train_groups: int | None = None,
     validation: float = 0.0,
     seed: int = 0,
     level: typing.Literal["group", "clip"] = "group",
@@ -75,8 +76,8 @@ def split(
     """Assign each usable video to a subset, and write the split of a data folder.
 
     Clips of one group and files of the same content stay together, and classes are spread evenly
-    over the subsets as far as the groups allow. DATA/split.csv is a function of the manifest, the
-    arguments and `seed`.
+    over the subsets as far as the groups allow. Which groups go where is drawn at random:
+    DATA/split.csv is a function of the manifest, the arguments and `seed`.
 
     Args:
         data: Data folder that was scanned.
@@ -85,7 +86,11 @@ def split(
             then called 0, 1, 2, ...
         official: Folder of UCF-101's lists, `trainlist0N.txt` and `testlist0N.txt`.
         official_split: Number N of the official lists to use.
-        validation: Share of the official training videos to hold out for validation, by group.
+        train_groups: Number of groups of each class to draw for training, in place of fractions;
+            the other groups are the test subset. Quan et al. 2020 draw 15 of the 25 groups of
+            UCF-11 and report the mean of five draws.
+        validation: Share of the training videos of `official` lists or of `train_groups` to hold
+            out for validation, by group.
         seed: Seed of the random assignment.
         level: Unit that is assigned: "group" keeps clips of one source together, "clip" ignores
             the groups. The second is refused for clips that carry groups, unless `force`.
@@ -96,44 +101,57 @@ def split(
 
     Raises:
         UsageError: Arguments cannot work, or would do nothing.
-        DataError: There are fewer than two classes, or the official lists name none of the videos.
+        DataError: There are fewer than two classes, the official lists name none of the videos, or
+            `train_groups` leaves a class without test groups.
     """
     folder = tables.read_data_folder(data)
     data, rows, classes = folder.path, list(folder.rows.values()), folder.classes
-    _refuse_idle(fractions, folds, official, official_split, validation, level)
+    _refuse_idle(fractions, folds, official, official_split, train_groups, validation, level)
     _check(rows, level, force)
+    if not 0 <= validation < 1:
+        raise UsageError(f"`validation` must be a share from 0 to below 1, got {validation}")
     shares = _shares(fractions, folds)
     not_found, by = 0, {"group": "group", "clip": "clip, groups ignored"}[level]
     if official:
-        subsets, not_found = _official(rows, Path(official), official_split, validation, seed)
-        shares = dict.fromkeys(SUBSETS, 0.0) | {name: 1.0 for name in set(subsets.values())}
+        subsets, not_found = _official(rows, Path(official), official_split)
         by = f"the official lists {official_split}"
+    elif train_groups is not None:
+        subsets = _drawn(rows, train_groups, seed)
+        by = f"{train_groups} groups of each class for training"
     else:
         subsets = assign(rows, shares, seed, use_groups=level == "group")
+    if official or train_groups is not None:
+        subsets |= _held_out(rows, subsets, validation, seed)
+        shares = dict.fromkeys(SUBSETS, 0.0) | {name: 1.0 for name in set(subsets.values())}
     method = f"{by} (seed {seed})"
     tables.write_split(data, {row.id: subsets[row.id] for row in rows if row.id in subsets})
     return _summary(data, rows, subsets, shares, classes, method, not_found, force)
 
 
-def _refuse_idle(fractions, folds, official, official_split, validation, level):
+def _refuse_idle(fractions, folds, official, official_split, train_groups, validation, level):
     """Refuse arguments that would be ignored: who passes them expects an effect."""
-    folded = folds is not None
+    folded, drawn = folds is not None, train_groups is not None
     other_fractions = tuple(fractions) != _FRACTIONS
     for idle, message in (
         (folded and official, "`folds` and `official` exclude each other: give one of them"),
+        (
+            drawn and (folded or official),
+            "`train_groups`, `folds` and `official` exclude each other: give one of them",
+        ),
         (folded and validation, "with `folds` there is no validation subset; drop `validation`"),
         (
-            validation and not official,
-            "`validation` is for `official` lists; use `fractions`",
+            validation and not (official or drawn),
+            "`validation` is for `official` lists and `train_groups`; use `fractions`",
         ),
         (
             official_split != 1 and not official,
             "`official_split` is the number of official lists; name their folder with `official`",
         ),
         (official and level == "clip", '`level="clip"` does nothing to `official` lists; drop it'),
+        (drawn and level == "clip", '`train_groups` draws groups; drop `level="clip"`'),
         (
-            other_fractions and (folded or official),
-            "drop `fractions`: not for folds or lists",
+            other_fractions and (folded or official or drawn),
+            "drop `fractions`: not for folds, lists or `train_groups`",
         ),
     ):
         if idle:
@@ -166,10 +184,8 @@ def _shares(fractions, folds):
     return dict(zip(SUBSETS, fractions, strict=True))
 
 
-def _official(rows, folder, official_split, validation, seed):
+def _official(rows, folder, official_split):
     """Subsets from UCF-101's lists, and how many videos of the lists are not here."""
-    if not 0 <= validation < 1:
-        raise UsageError(f"`validation` must be a share from 0 to below 1, got {validation}")
     listed = read_official(folder, official_split)
     keys = {row.id: official_key(f"{row.names[0]}/{row.id.rpartition('/')[2]}") for row in rows}
     subsets = {row.id: listed[keys[row.id]] for row in rows if keys[row.id] in listed}
@@ -178,10 +194,42 @@ def _official(rows, folder, official_split, validation, seed):
             f"{folder}: the lists name none of the {len(rows)} videos. They name CLASS/VIDEO, for "
             f"example {next(iter(listed), 'nothing')}; the first video here is {rows[0].id}"
         )
-    if validation:
-        train = [row for row in rows if subsets.get(row.id) == "train"]
-        subsets |= assign(train, {"train": 1 - validation, "validation": validation}, seed)
     return subsets, len(set(listed) - set(keys.values()))
+
+
+def _drawn(rows, train_groups, seed):
+    """Subsets by a random draw of `train_groups` groups of each class."""
+    if train_groups < 1:
+        raise UsageError(f"`train_groups` must be at least 1, got {train_groups}")
+    ungrouped = sum(not row.group for row in rows)
+    if ungrouped:
+        raise DataError(
+            f"`train_groups` draws groups, and {ungrouped} of {len(rows)} videos carry none: name "
+            "them with `group_by` when scanning"
+        )
+    few = [f"{n} has {k}" for n, k in sorted(groups_per_class(rows).items()) if k <= train_groups]
+    if few:
+        raise DataError(
+            f"`train_groups`={train_groups} needs more groups of each class, or none is left to "
+            f"test: {', '.join(few[:5])}"
+        )
+    subsets = draw_groups(rows, train_groups, seed)
+    drawn = groups_per_class([row for row in rows if subsets[row.id] == "train"])
+    few = sorted(name for name in groups_per_class(rows) if drawn[name] < train_groups)
+    if few:
+        raise DataError(
+            f"`seed`={seed} draws fewer than {train_groups} groups of {few[0]}, where groups that "
+            "share videos or classes stay together: choose another"
+        )
+    return subsets
+
+
+def _held_out(rows, subsets, validation, seed):
+    """The subsets of the training videos, with a share of `validation` among them."""
+    train = [row for row in rows if subsets.get(row.id) == "train"]
+    if not validation:
+        return {}
+    return assign(train, {"train": 1 - validation, "validation": validation}, seed)
 
 
 def _summary(data, rows, subsets, shares, classes, method, not_found, force):

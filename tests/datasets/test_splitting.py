@@ -1,39 +1,15 @@
 """Splits: nothing of one source on both sides, classes everywhere, the same for the same seed."""
 
 import collections
-import dataclasses
+import itertools
 
 import pytest
+from manifest_rows import eleven_classes, row, rows_of
 
 from keras_attn.datasets import tables
-from keras_attn.datasets.assignment import assign
+from keras_attn.datasets.assignment import groups_per_class
 from keras_attn.datasets.splitting import split
-from keras_attn.datasets.tables import Row
 from keras_attn.errors import DataError, UsageError
-
-
-def row(label, group, clip, content=None, form="mp4"):
-    name = f"{label}/v_{label}_g{group:02d}_c{clip:02d}.{form}"
-    digest = (content or name).encode().hex().ljust(64, "0")[:64]
-    groups = f"{label}_g{group:02d}" if group else ""
-    return Row(name, "/" + name, label, groups, 30, 30, 25.0, 4, 5, 6, digest, True)
-
-
-def rows_of(classes=3, groups=8, clips=4):
-    return [
-        row("ABCDEFGH"[c], g, k)
-        for c in range(classes)
-        for g in range(1, groups + 1)
-        for k in range(1, clips + 1 + (g + c) % 3)
-    ]
-
-
-def mixed_rows():
-    """Groups of unequal size, ungrouped clips, equal contents across both, and two labels."""
-    rows = rows_of(3, 5, 2)
-    rows += [row("A", 6, 1, "same"), row("A", 7, 1, "same"), row("B", 8, 1, "same"), row("A", 7, 2)]
-    rows += [row("C", 0, clip, "twin" if clip < 3 else None) for clip in range(1, 12)]
-    return [*rows, dataclasses.replace(row("D", 1, 1), labels="D|A"), row("D", 2, 1)]
 
 
 @pytest.fixture
@@ -71,29 +47,50 @@ def test_groups_stay_together_and_every_subset_has_every_class(seed, shape, data
         assert abs(summary.videos["train"] / len(rows) - 0.7) < 0.1
 
 
-def test_the_seed_decides_and_nothing_else(data):
-    rows = rows_of()
-    first = assign(rows, {"train": 0.7, "test": 0.3}, 3)
-    assert assign(rows, {"train": 0.7, "test": 0.3}, 3) == first
-    assert assign(rows, {"train": 0.7, "test": 0.3}, 4) != first
+def test_a_number_of_groups_of_each_class_is_drawn_for_training(data):
+    """Quan et al. 2020 on UCF-11: 15 of 25 groups, another draw for each seed."""
+    rows, draws = eleven_classes(), []
+    for seed in range(5):
+        summary = split(data(rows), train_groups=15, seed=seed)
+        subsets = tables.read_split(data(rows))
+        inside = by_key(rows, subsets, lambda r: r.group)
+        assert all(len(some) == 1 for some in inside.values())
+        train = [one for one in rows if subsets[one.id] == "train"]
+        assert set(groups_per_class(train).values()) == {15}
+        assert summary.groups == {"train": 165, "validation": 0, "test": 110}
+        assert summary.problems == () and set(subsets.values()) == {"train", "test"}
+        draws.append({one.group for one in train})
+    together = [len(one & other) for one, other in itertools.combinations(draws, 2)]
+    assert max(together) < 130  # 99 of 165 by chance
+    assert "15 groups of each class for training (seed 4)" in summary.lines()[0]
+
+
+def test_drawn_training_groups_may_be_held_out_and_contents_stay_together(data):
+    rows = [*rows_of(3, 10, 2), row("A", 11, 1, "same"), row("A", 12, 1, "same")]
+    for seed in range(4):
+        split(data(rows), train_groups=6, validation=0.3, seed=seed)
+        subsets = tables.read_split(data(rows))
+        learned = [one for one in rows if subsets[one.id] != "test"]
+        assert groups_per_class(learned) == {"A": 6, "B": 6, "C": 6}
+        assert set(subsets.values()) == {"train", "validation", "test"}
+        assert subsets[rows[-1].id] == subsets[rows[-2].id]
 
 
 @pytest.mark.parametrize(
-    ("folds", "use_groups", "expected"),
+    ("rows", "message"),
     [
-        (0, True, "aaarrrreerrrrrrrrrrraarrrrrrreerrrrrrrrrrrrrrrrrrrrreaeaeeaaar"),
-        (0, False, "errrearrrrerrrrrarrrrererarrarrrrarrrarrareerrrrarrrrrarererar"),
-        (4, True, "33311110000022220000222221111331133300002222233331101330213021"),
-        (4, False, "32223030311123120303311022322113202102232213300001100312103010"),
+        (rows_of(3, 6, 1), "`train_groups`=6 needs more groups of each class.*A has 6, B has 6"),
+        ([*rows_of(), row("A", 0, 1)], "1 of .* videos carry none: name them with `group_by`"),
+        (
+            [row(x, g, 1, f"{x}{g // 4}") for x in "AB" for g in range(1, 13)],
+            "`seed`=0 draws fewer than 6 groups of A",
+        ),
     ],
 )
-def test_an_assignment_stays_what_it_was(folds, use_groups, expected):
-    """Computed before `assign` became fast; a letter per row: tRain, vAlidation, tEst."""
-    shares = {str(fold): 1 / folds for fold in range(folds)}
-    shares = shares or {"train": 0.7, "validation": 0.15, "test": 0.15}
-    rows = mixed_rows()
-    subsets = assign(rows, shares, 5, use_groups)
-    assert "".join((2 * subsets[one.id])[1] for one in rows) == expected
+def test_groups_that_cannot_be_drawn_are_refused(rows, message, data):
+    with pytest.raises(DataError, match=message):
+        split(data(rows), train_groups=6)
+    assert not (data(rows) / "split.csv").exists()
 
 
 def test_equal_contents_stay_together_across_groups_and_classes(data):
@@ -162,6 +159,8 @@ def test_a_subset_of_share_zero_stays_empty(data):
         {"folds": 1},
         {"folds": 3, "official": "somewhere"},
         {"level": "video"},
+        {"train_groups": 0},
+        {"train_groups": 3, "validation": 1.0},
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arguments, data):
@@ -172,7 +171,9 @@ def test_arguments_that_cannot_work_are_refused(arguments, data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"validation": 0.2}, "`validation` is for `official` lists"),
+        ({"validation": 0.2}, "`validation` is for `official` lists and `train_groups`"),
+        ({"train_groups": 3, "folds": 3}, "`train_groups`, `folds` and `official` exclude each"),
+        ({"train_groups": 3, "level": "clip", "force": True}, "`train_groups` draws groups"),
         ({"validation": 0.2, "folds": 3}, "with `folds` there is no validation subset"),
         ({"official_split": 2}, "`official_split` is the number of official lists"),
         ({"official_split": 3, "folds": 3}, "`official_split` is the number of official lists"),
