@@ -1,7 +1,9 @@
 """Turn PyTorch weights (.pth) into .safetensors, which holds numbers and nothing that could run.
 
     python scripts/convert_weights.py resnet50.pth resnet50.safetensors
+    python scripts/convert_weights.py flownets_from_caffe.pth flownets.safetensors --bgr
 
+Networks that came from Caffe expect BGR, and FlowNetS here gets RGB; BN-Inception here gets BGR.
 Needs torch and safetensors; `keras_attn.backbones.convert.load_torch_state` needs safetensors only.
 """
 
@@ -9,12 +11,17 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from keras_attn.errors import UserError, require
 from keras_attn.utils.files import staging
 
 
-def convert(source, target):
-    """Write the tensors of a state dict, or of the checkpoint around one, as float32."""
+def convert(source, target, bgr=False):
+    """Write the tensors of a state dict, or of the checkpoint around one, as float32.
+
+    With `bgr` the input channels of the first kernel are reversed within each frame.
+    """
     torch = require("torch", "Reading .pth")
     safetensors = require("safetensors.numpy", "Writing .safetensors")
     if Path(target).suffix != ".safetensors":
@@ -33,17 +40,29 @@ def convert(source, target):
     if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"{source}: holds no state dict, which is tensors by name")
     arrays = {name: tensor.float().numpy() for name, tensor in state.items()}
+    if bgr:
+        name = next(name for name, array in arrays.items() if array.ndim == 4)
+        arrays[name] = _reversed_colors(name, arrays[name])
     with staging(target) as beside:
         safetensors.save_file(arrays, beside)
     return len(arrays)
+
+
+def _reversed_colors(name, kernel):
+    filters, channels, *side = kernel.shape
+    if channels % 3:
+        raise UserError(f"{name}: has {channels} input channels, which are no frames in BGR")
+    frames = kernel.reshape(filters, channels // 3, 3, *side)
+    return np.ascontiguousarray(frames[:, :, ::-1]).reshape(kernel.shape)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="the .pth file")
     parser.add_argument("target", help="the .safetensors file to write")
+    parser.add_argument("--bgr", action="store_true", help="the network was trained on BGR frames")
     options = parser.parse_args()
     try:
-        print(f"{options.target}: {convert(options.source, options.target)} tensors")
+        print(f"{options.target}: {convert(**vars(options))} tensors")
     except UserError as error:
         sys.exit(f"error: {error}")

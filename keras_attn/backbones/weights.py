@@ -39,9 +39,7 @@ def load(network, backbone, weights):
 
     Raises `UserError`, which says what to give instead.
     """
-    if Path(weights).suffix in TORCH_FILES:
-        load_torch_state(network, weights)
-    elif weights != "imagenet":
+    if weights != "imagenet":
         load_weights_file(network, weights, backbone.name, backbone.weights_file)
     elif backbone.download:
         _copy(_downloaded(backbone), network, backbone)
@@ -75,10 +73,13 @@ def _copy(published, network, backbone):
 
 
 def load_weights_file(model, path, name, expected):
-    """Fill `model`, a part of the backbone `name`, from an HDF5 file.
+    """Fill `model`, a part of the backbone `name`, from an HDF5 file or one of PyTorch's names.
 
     Raises `UserError`, which repeats what is `expected`, for a missing file or another network's.
     """
+    if Path(path).suffix in TORCH_FILES:
+        load_torch_state(model, path)
+        return
     if not Path(path).is_file():
         raise UserError(
             f"Weights of the backbone {name!r}: there is no file {str(path)!r}. "

@@ -35,7 +35,11 @@ def attention_features(snippet, name, weights):
     else:
         network = flownet_s.contracting(*size, **FLOW_NETWORKS[name])
     if weights is not None:
-        expected = f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5)."
+        expected = (
+            f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5), or "
+            "public weights of FlowNetS (.safetensors or .npz; scripts/convert_weights.py makes "
+            "them of .pth)."
+        )
         load_weights_file(network, weights, name, expected)
     return keras.Model(network.input, network.output, name="attention_network")(snippet)
 

@@ -89,8 +89,8 @@ class STACNN(VideoClassifier):
         dropout: Rate for the input of the classifier.
         test_keep: Number of segments that decide for the video, eq. (11); section 4.1.
         test_pooling: `pooling` of `keras_attn.layers.ConfidencePool`.
-        attention_weights: File that `FlowPretraining.save_attention_network` wrote. For building
-            only.
+        attention_weights: File that `FlowPretraining.save_attention_network` wrote, or public
+            weights of FlowNetS by PyTorch's names (`backbones.convert`). For building only.
         backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
         train_backbone: Whether the backbone learns. In the paper it does. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not

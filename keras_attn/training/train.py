@@ -149,6 +149,9 @@ def _keep_best(run, loop, row):
 def _facts(recipe, source, workdir):
     """The recipe with the backbone weights that are really used, and what a run records of them."""
     facts = source.facts() | flow_pretraining.facts(recipe, source, workdir)
+    attention = recipe.arguments.get("attention_weights")
+    if attention and Path(attention).is_file():
+        facts["attention_weights_sha256"] = sha256(attention)
     if recipe.cached:
         return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
     weights = recipe.backbone_weights

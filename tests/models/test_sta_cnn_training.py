@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+import torch_networks
 from checks import BACKEND, CROSS_ENTROPY, QUICK, answer, assert_close, compiled, gradient, numpy
+from safetensors.numpy import save_file
+from torch_networks import random_state
 
+from keras_attn.backbones import flownet_s
 from keras_attn.errors import UserError
 from keras_attn.models import STACNN, FlowPretraining, swap_input
+from keras_attn.recipes import RECIPES, override
 
 FEATURES = dict(num_classes=5, input_shape=(6, 3, 4, 7), groups=2, keep=1, dropout=0.0, test_keep=4)
 VIDEO = dict(num_classes=5, groups=2, keep=1, dropout=0.0, test_keep=3, backbone="tiny")
@@ -179,3 +184,35 @@ def test_pretrained_attention_network(small_flownet, tmp_path, name):
             np.testing.assert_array_equal(weight, expected)
     with pytest.raises(UserError, match=f"FlowPretraining.attention_network='{name}'. wrote"):
         STACNN(**arguments, attention_weights=tmp_path / "none.weights.h5")
+
+
+@pytest.mark.parametrize(
+    "name, suffix", [("flownet_s", "npz"), ("flownet_s_strided", "safetensors")]
+)
+def test_public_flownet_s_is_an_attention_network(rng, small_flownet, tmp_path, name, suffix):
+    """The file of the whole network, in PyTorch's names, answers two frames as PyTorch does."""
+    state = random_state(rng, flownet_s.flownet_s(64, 64), activation=".0")
+    path = tmp_path / f"flownets.{suffix}"
+    (save_file if suffix == "safetensors" else lambda x, path: np.savez(path, **x))(state, path)
+    changes = {"model.attention_weights": str(path), "model.attention_network": name}
+    arguments = override(RECIPES["sta_cnn"], changes).arguments
+    arguments |= {"input_shape": (3, 64, 64, 6), "backbone": "tiny"}
+    model = STACNN(5, **arguments)
+    network = model.get_layer("segments").layer.get_layer("attention_network")
+    frames = rng.integers(0, 256, (2, 64, 64, 6)).astype("float32")
+    means = 255 * np.array([0.45, 0.432, 0.411] * 2)  # the first frame, then the second
+    maps, _ = torch_networks.flownet_s(state, ((frames - means) / 255).transpose(0, 3, 1, 2))
+    stride = 2 if name == "flownet_s" else 1  # it does not halve the sixth time
+    actual = numpy(network(frames))[:, ::stride, ::stride].transpose(0, 3, 1, 2)
+    assert_close(actual, maps, atol=1e-5 * np.abs(maps).max())
+
+    other = {key: x for key, x in state.items() if key != "conv3_1.0.bias"}
+    other |= {"conv3_1.1.weight": np.ones(8, "float32")}  # as in the network with normalizations
+    save_file(other, tmp_path / "other.safetensors")
+    arguments["attention_weights"] = str(tmp_path / "other.safetensors")
+    message = "other.safetensors: not the weights .*missing: conv3_1.bias; not expected: conv3_1.1"
+    with pytest.raises(UserError, match=message):
+        STACNN(5, **arguments)
+    arguments["attention_weights"] = str(tmp_path / "absent.pth")
+    with pytest.raises(UserError, match="absent.pth.*public weights of FlowNetS .*convert_weights"):
+        STACNN(5, **arguments)

@@ -31,7 +31,7 @@ class Tensor:
 def convert(monkeypatch):
     """`convert(checkpoint, source, target)`, where PyTorch reads `checkpoint` from any file."""
 
-    def call(checkpoint, source, target):
+    def call(checkpoint, source, target, **options):
         def load(path, map_location, weights_only):
             assert (path, map_location, weights_only) == (source, "cpu", True)
             if isinstance(checkpoint, Exception):
@@ -39,7 +39,7 @@ def convert(monkeypatch):
             return checkpoint
 
         monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, Tensor=Tensor))
-        return runpy.run_path(str(SCRIPT))["convert"](source, target)
+        return runpy.run_path(str(SCRIPT))["convert"](source, target, **options)
 
     return call
 
@@ -56,6 +56,21 @@ def test_tensors_are_written(convert, rng, tmp_path, wrapped):
     for name, values in state.items():
         np.testing.assert_array_equal(written[name], values.astype("float32"))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
+
+
+def test_frames_in_bgr(convert, rng, tmp_path):
+    """The first kernel of a network of two frames; one of flow has no colors."""
+    state = {"conv1.0.bias": rng.random(4), "conv1.0.weight": rng.random((4, 6, 5, 7))}
+    (tmp_path / "a.pth").touch()
+    tensors = {name: Tensor(values) for name, values in state.items()}
+    convert(tensors, tmp_path / "a.pth", tmp_path / "a.safetensors", bgr=True)
+    written = load_file(tmp_path / "a.safetensors")
+    expected = state["conv1.0.weight"][:, [2, 1, 0, 5, 4, 3]].astype("float32")
+    np.testing.assert_array_equal(written["conv1.0.weight"], expected)
+    np.testing.assert_array_equal(written["conv1.0.bias"], state["conv1.0.bias"].astype("float32"))
+    tensors["conv1.0.weight"] = Tensor(rng.random((4, 10, 5, 7)))
+    with pytest.raises(UserError, match="conv1.0.weight: has 10 input channels"):
+        convert(tensors, tmp_path / "a.pth", tmp_path / "b.safetensors", bgr=True)
 
 
 @pytest.mark.parametrize(
