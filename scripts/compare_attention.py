@@ -60,6 +60,7 @@ VARIANTS = {
     },
     "pyramid_attention": {
         "no attention (mean over the frames)": {"mode": "none"},
+        "equal weights of all cells": {"mode": "uniform"},
         "shared scores": {"mode": "shared"},
         "pyramid attention, no extra losses": {"interaction": "0", "pyramid": "0"},
         "pyramid attention": {},

@@ -12,7 +12,7 @@ from keras_attn.utils.numerics import precise, softmax
 
 # How the scores of the levels become one, U in eq. (3).
 FUSIONS = {"product": ops.multiply, "sum": ops.add, "max": ops.maximum}
-MODES = ("interaction", "shared")
+MODES = ("interaction", "shared", "uniform")
 NORMS = ("l2", "l1")
 
 
@@ -46,7 +46,8 @@ class PyramidAttention(layers.Layer):
         fusion: How the scores of the levels are joined: "product", "sum" or "max".
         mode: "interaction", or "shared", the comparison of table 5: one score per cell (the last
             axis of the weights has size 1), and each cell of the new map is the weighted sum of
-            that cell over the frames.
+            that cell over the frames; or "uniform" (ours), the control of "interaction": the same
+            without scores, so that all weights are equal.
         aggregate_norm: "l2" divides the weights by their l2 norm before the sum, so that r copies
             of every frame multiply the map by the root of r; "l1" does not, and the map is a mean
             that copies do not change.
@@ -72,6 +73,9 @@ class PyramidAttention(layers.Layer):
 
     def build(self, level_shapes):
         _check_shapes(level_shapes, self.streams)
+        self.scores = []
+        if self.mode == "uniform":
+            return
         self.scores = [
             layers.Dense(
                 self._columns(level_shapes), dtype=self.dtype_policy, name=f"scores_{number}"
@@ -82,7 +86,7 @@ class PyramidAttention(layers.Layer):
             scores.build(level_shapes[number // self.streams])
 
     def _columns(self, level_shapes):
-        return math.prod(level_shapes[-1][2:4]) if self.mode == "interaction" else 1
+        return 1 if self.mode == "shared" else math.prod(level_shapes[-1][2:4])
 
     def call(self, levels):
         features = levels[-1]
@@ -101,6 +105,9 @@ class PyramidAttention(layers.Layer):
 
     def _scores(self, levels):
         """Eq. (2), or (13): `(B, T, h, w, m)` of each level."""
+        if self.mode == "uniform":
+            columns = self._columns([level.shape for level in levels])
+            return [ops.repeat(ops.zeros_like(x[..., :1]), columns, axis=-1) for x in levels]
         frames = [part for level in levels for part in ops.split(level, self.streams, axis=1)]
         scores = [score(part) for score, part in zip(self.scores, frames, strict=True)]
         starts = range(0, len(scores), self.streams)

@@ -63,13 +63,17 @@ def outputs(model, shape, scores, top):
     factors = columns if config["aggregate_norm"] == "l2" else weights
     cells = np.zeros((height * width, top.shape[1]))
     for n, m in np.ndindex(len(top), len(cells)):  # eq. (4)
-        if config["mode"] == "interaction":
+        if config["mode"] != "shared":
             cells[m] += factors[n, m] * top[n]
         elif n % len(cells) == m:
             cells[m] += factors[n, 0] * top[n]
-    return {
+    found = {
         "logits": _vector(cells.reshape(height, width, -1)) @ kernel + bias,
         "spatial_attention": weights.mean(1).reshape(shape),
+    }
+    if config["mode"] == "uniform":
+        return found
+    return found | {
         "interaction": _interaction(config["interaction_reduction"], top, columns),
         "pyramid": _pyramid(config["pyramid_form"], time, scores, weights, columns),
     }

@@ -18,7 +18,7 @@ from keras_attn.layers import (
     TemporalShift,
     WeightedPool,
 )
-from keras_attn.models.pyramid_attention import AttentionPenalties
+from keras_attn.layers.pyramid_attention import AttentionPenalties
 
 MAPS = (2, 3, 4, 5)  # b, h, w, C
 CLIP = (2, 3, 2, 4, 5)  # B, T, h, w, C

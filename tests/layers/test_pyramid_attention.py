@@ -41,6 +41,17 @@ def test_contract(levels, mode, columns):
     assert dtypes == ["float16", "float32", "float32"]
 
 
+def test_the_control_is_the_mean_over_all_cells(levels):
+    """mode="uniform": no scores, so no weights."""
+    layer = PyramidAttention(mode="uniform", aggregate_norm="l1")
+    aggregated, weights, level_weights = layer(levels)
+    assert not layer.weights
+    assert_close(weights, np.full((*SHAPE, 8), 1 / 24))
+    assert_close(level_weights, np.full((2, 3, 3, 2, 4, 8), 1 / 24))
+    mean = levels[-1].mean(axis=(1, 2, 3), keepdims=True)[:, 0]
+    assert_close(aggregated, np.broadcast_to(mean, (2, 2, 4, 6)))
+
+
 def test_streams_one_after_the_other_have_scores_of_their_own(levels):
     """Here three, of a frame each."""
     layer = PyramidAttention(fusion="sum", streams=3)
@@ -228,7 +239,7 @@ def test_parameter_counts_of_table_10(original, side, channels, millions):
     "arguments, message",
     [
         ({"fusion": "mean"}, "fusion must be one of product, sum, max, got 'mean'"),
-        ({"mode": "none"}, "mode must be one of interaction, shared, got 'none'"),
+        ({"mode": "none"}, "mode must be one of interaction, shared, uniform, got 'none'"),
         ({"aggregate_norm": None}, "aggregate_norm must be one of l2, l1, got None"),
     ],
 )

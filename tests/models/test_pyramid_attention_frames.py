@@ -202,7 +202,7 @@ def test_the_features_of_the_informative_frame_are_copied(rng):
         ({"input_shape": (3, None, 4, 32)}, "only its first may be None, got .3, None"),
         ({"input_shape": (3, 48, 3), "cached": False}, r"input_shape must be \(T, H, W, 3\)"),
         ({"levels": ("pooled",)}, r"input_shape must be \(T, 48\) of cached pooled"),
-        ({"mode": "soft"}, "mode must be one of interaction, shared, none, got 'soft'"),
+        ({"mode": "soft"}, "mode must be one of interaction, shared, uniform, none, got 'soft'"),
         ({"fusion": "mean"}, "fusion must be"),
         ({"aggregate_norm": "l3"}, "aggregate_norm must be"),
         ({"interaction_reduction": "total"}, "interaction_reduction must be one of relative"),

@@ -27,6 +27,8 @@ CASES = [
     dict(fusion="max", aggregate_norm="l1", levels=["conv_3"], pyramid_form="printed"),
     dict(mode="shared"),
     dict(mode="shared", fusion="sum", aggregate_norm="l1", levels=["conv_2", "conv_3"]),
+    dict(mode="uniform"),
+    dict(mode="uniform", fusion="sum", aggregate_norm="l1", levels=["conv_2", "conv_3"]),
     dict(mode="none"),
 ]
 
@@ -55,6 +57,8 @@ def _level_scores(model, video):
     levels = np.split(video.reshape(-1, video.shape[-1]), np.cumsum(sizes)[:-1], axis=1)
     if model.config["mode"] == "none":
         return None, levels[-1]
+    if model.config["mode"] == "uniform":
+        return [np.zeros((len(level), 6)) for level in levels], levels[-1]
     values = [w.astype("float64") for w in model.get_layer("attention").get_weights()]
     pairs = zip(levels, values[::2], values[1::2], strict=True)
     return [level @ kernel + bias for level, kernel, bias in pairs], levels[-1]
@@ -76,11 +80,11 @@ def test_forward_pass_equals_numpy(rng, arguments):
     inputs = _features(rng, model, batch=5)
     expected = _reference(model, inputs["features"])
     assert_close(answer(model, inputs), expected)
-    if model.config["mode"] != "none":
+    if model.config["mode"] not in ("uniform", "none"):
         assert np.abs(expected["spatial_attention"] - 1 / 24).max() > 0.02
 
 
-@pytest.mark.parametrize("mode", ["interaction", "shared", "none"])
+@pytest.mark.parametrize("mode", ["interaction", "shared", "uniform", "none"])
 def test_one_frame_is_an_image(rng, mode):
     """And a model for any number of frames takes one as it takes four."""
     model = _small(rng, mode=mode, input_shape=(None, 2, 3, 64))
