@@ -24,6 +24,7 @@ CHANGES = {
     "where_and_when": {"clips.frames": "4", "model.units": "6"},
     "pyramid_attention": {"clips.frames": "3", "clips.test_frames": "5"},
     "attention_fusion": {"clips.frames": "3", "clips.test_frames": "5", "clips.snippet": "2"},
+    "frame_classifier": {"clips.frames": "3", "clips.test_frames": "5"},
 }
 
 

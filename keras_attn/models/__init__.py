@@ -2,6 +2,7 @@
 
 from keras_attn.models.base import VideoClassifier, swap_input
 from keras_attn.models.flow_pretraining import FlowPretraining
+from keras_attn.models.frame_classifier import FrameClassifier
 from keras_attn.models.pyramid_attention import PyramidAttentionNetwork
 from keras_attn.models.sta_cnn import STACNN
 from keras_attn.models.structured_attention import StructuredAttentionLSTM
@@ -16,6 +17,7 @@ MODELS = {
     "where_and_when": WhereAndWhen,
     "pyramid_attention": PyramidAttentionNetwork,
     "attention_fusion": AttentionFusionNetwork,
+    "frame_classifier": FrameClassifier,
 }
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "STACNN",
     "AttentionFusionNetwork",
     "FlowPretraining",
+    "FrameClassifier",
     "PyramidAttentionNetwork",
     "StructuredAttentionLSTM",
     "TemporalAttentionLSTM",

@@ -1,6 +1,7 @@
 """Recipes: everything that decides a training run, as frozen values."""
 
 from keras_attn.recipes import (
+    frame_classifier,
     pyramid_attention,
     sta_cnn,
     structured_attention,
@@ -33,6 +34,10 @@ RECIPES = {
     "attention_fusion_tiny": two_stream.ATTENTION_FUSION_TINY,
     "motion_reinforcement": two_stream.MOTION_REINFORCEMENT,
     "motion_reinforcement_mobilenet": two_stream.MOTION_REINFORCEMENT_MOBILENET,
+    "frame_classifier": frame_classifier.PAPER,
+    "frame_classifier_vgg": frame_classifier.VGG,
+    "frame_classifier_mobilenet": frame_classifier.MOBILENET,
+    "frame_classifier_tiny": frame_classifier.TINY,
 }
 
 __all__ = ["RECIPES", "Clips", "Pretraining", "Recipe", "check_model", "from_dict", "override"]

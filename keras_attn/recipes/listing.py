@@ -16,6 +16,7 @@ PAPERS = {
     "where_and_when": "Meng et al., 2018",
     "pyramid_attention": "Hu et al., journal version of ECCV 2018",
     "attention_fusion": "Hu et al., journal version of ECCV 2018",
+    "frame_classifier": "baseline of Meng et al. 2018, backbones of Liu et al. 2017",
 }
 
 

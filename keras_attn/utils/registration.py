@@ -35,6 +35,7 @@ CLASSES = {
     "models": (
         "AttentionFusionNetwork",
         "FlowPretraining",
+        "FrameClassifier",
         "PyramidAttentionNetwork",
         "STACNN",
         "StructuredAttentionLSTM",

@@ -132,6 +132,12 @@ CASES = [
         },
         None,
     ),
+    (
+        "frame_classifier",
+        dict(input_shape=(None, 2, 3, 7), dropout=0.2),
+        {"logits": (5,), "step_logits": (4, 5)},
+        lambda outputs, labels: cross_entropy(labels, outputs["step_logits"]).mean(),
+    ),
 ]
 
 

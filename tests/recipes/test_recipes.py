@@ -43,6 +43,8 @@ STATED = {
     "where_and_when": ("adam", 1e-4, [], 1e-4, 30, 50, 50, 50, 224),
     "pyramid_attention": ("sgd", 1e-3, [27, 54], 8e-5, 64, 80, 3, 25, 299),
     "pyramid_attention_tsm": ("sgd", 1e-2, [40, 80], 8e-5, 64, 100, 8, 8, 224),
+    "frame_classifier": ("sgd", 5e-4, [20], 5e-4, 32, 30, 3, 50, 224),
+    "frame_classifier_vgg": ("sgd", 1e-3, [107, 214], 5e-4, 256, 268, 1, 25, 224),
 }
 
 
