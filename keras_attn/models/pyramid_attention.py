@@ -44,6 +44,18 @@ Differences from the paper, and notes:
   - The sizes of BN-Inception's levels in the text are GoogLeNet's.
   - Not stated, Keras defaults here: initial values of the scores (kernels of zeros could not
     learn) and of the classifier.
+
+Protocol: the recipes `pyramid_attention`, `pyramid_attention_tsm` and the paper.
+  - Sampling: (i) a frame anywhere in each of 3 equal parts in training, the middles of 25 in test.
+    The parts of TSN are whole numbers of frames, so that it never draws from the remainder. (ii) is
+    `clips.frames=8`. (iii) `_tsm`: 8 of 64 successive frames, from a random place in training. In
+    test the text takes the first 64 of each tenth of a video, which needs 640 frames; here, as in
+    TSM, ten windows are evenly spaced, and a shorter video begins anew behind its end.
+  - Frames: random crops and flips, not described: here one box of 80 to 100 % of each side,
+    stretched to a square. In test the whole frame, once; table 14 has 10 crops or 3 (TSM).
+  - Training: as printed; iterations are epochs of split 1 of UCF101, so other data get other
+    numbers of updates. The 64 videos of a batch are 16 steps of 4: batch normalization sees 4.
+  - Label of a video: (iii) the mean of the probabilities of its clips, else that of its one clip.
 """
 
 import warnings

@@ -39,8 +39,25 @@ Differences from the paper, and notes:
     is not said: here the first one.
   - Selection needs two passes in training, the first in inference mode. They agree only as far as
     batch normalization does: freeze it, as the references do.
+  - spatial="none", the baseline of table 2, leaves out the auxiliary loss with the attention, and
+    an attention network of its own (24.1 million parameters of FlowNetS). With "shared" and
+    `aux_weight=0` only the scores differ, 50,176 parameters for 7x7x1024. The baselines of the
+    temporal attention are `groups=1` with `keep` = S in training, `test_pooling="average"` in test.
   - Not stated: dropout (that of TSN, for RGB) and initial values. Attention starts uniform, and the
     classifiers as those of TSN.
+
+Protocol: the recipe `sta_cnn` and the paper.
+  - Sampling: a snippet anywhere in each segment in training, in its middle in test, where 25
+    segments have one each, section 4.1. Segments are equal fractions of a video; those of TSN are
+    whole numbers of frames, so that it never draws from the remainder at the end.
+  - Frames: the paper resizes to 340x256, crops 224x224 at corners and the center in several scales
+    and flips; in test it averages ten crops. Here one box of 80 to 100 % of each side is cut
+    anywhere, stretched to 224x224 and flipped; in test the whole frame is stretched, once.
+  - Training: rates, epochs and weight decay as printed; the 128 videos of a batch are 32 steps of
+    4. From TSN: partial batch normalization, the largest norm of gradients (40, flow 20). TSN also
+    has other learning rates for biases and the first convolution: see `multipliers`.
+  - Label of a video: eq. (11) on its one clip. Streams are fused by their softmax; the weights of
+    the streams are not stated.
 """
 
 import keras

@@ -21,11 +21,23 @@ Differences from the paper, and notes:
     then the same at every iteration, for the softmax cancels what the state adds to all of them.
   - The iterations see all frames each, and the attention knows them by their content only: the
     answer does not depend on the order of the frames.
+  - attention="none", section 3.3, is the same network with equal weights: it lacks the 4,609
+    parameters of eq. (5) and nothing else.
   - Which layer's state eq. (5) means is not said: the top one, as in eq. (7). States start at zero.
   - Not stated: the dropout (0.5 here, on what enters each layer), whether fc6 is taken before or
     after its ReLU (after), and the initial values (those of Keras, a forget-gate bias of one).
   - Two streams are two of these models; their probabilities are averaged, 1/3 for frames, 2/3 for
     flow. The paper's networks are fine-tuned on each data set before features are taken.
+
+Protocol: the recipe `temporal_attention` and the paper.
+  - Sampling: samples of 30 successive frames without overlap, section 3.2. What becomes of fewer
+    than 30 at the end is not stated: they are left out (`clips.tail=drop`), unless the video has no
+    more; then its last frame is repeated.
+  - Frames: whole ones, stretched to 224x224, without augmentation, as features are cached. The
+    paper fine-tunes VGG-16 for each stream first, with the crops of Wang et al. 2015.
+  - Training: the paper names Adadelta and nothing else. Ours: its original learning rate of 1,
+    batches of 64 samples, 30 epochs, gamma = 1e-5.
+  - Label of a video: the mean of the probabilities of its samples.
 """
 
 import keras

@@ -18,6 +18,9 @@ Differences from the paper, and notes:
     the two share only the network behind the attention, which starts from the weights of RGB.
   - Unlike with one stream, a bias of eq. (2) has an effect with one level and fusion="sum" too: it
     moves attention from one stream to the other.
+
+Protocol: that of `pyramid_attention`, on a frame and the 5 planes of flow after it. The 64 videos
+of a batch are 32 steps of 2.
 """
 
 import keras

@@ -37,8 +37,21 @@ Differences from the paper, and notes:
     nor the unimodality learned; here they do. A later script of theirs adds the sum of the mask
     times 1e-5. It is not in the paper and not here.
   - Losses are means over clips, or the batch size would scale their weights (`keras_attn.losses`).
-  - The head has 118 million parameters on 2048 channels, five times the ResNet-50 below it.
+  - The head has 119 million parameters on 2048 channels, five times the ResNet-50 below it.
     `reduce` (ours) first brings the channels down by a 1x1 convolution.
+
+Protocol: the recipe `where_and_when` and the paper.
+  - Sampling: 50 frames per video; how they are chosen is not stated. The authors' code takes the
+    first 50 of every (N // 50)-th frame, always the same, and so misses the end of most videos.
+    Here it is one frame of each of 50 equal parts: any in training, the middle in test.
+  - Frames: whole ones, stretched to 224x224, as in their code. The augmentation that the paper
+    names (that of ResNet) is for the fine-tuning of the backbone, which comes first and is not
+    part of the recipe.
+  - Training: not stated. Theirs: Adam, 1e-4, weight decay 1e-4, 30 clips per batch, 200 epochs; the
+    learning rate falls by 10 when the loss of the *test* set stands still for 5 epochs, and the
+    best epoch of the *test* set is reported. Here: 50 epochs, the rate stays, and the best epoch
+    of the validation subset is kept. Their total variation is a sum over the batch.
+  - Label of a video: that of its one clip.
 """
 
 import keras

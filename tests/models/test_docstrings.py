@@ -38,6 +38,16 @@ def test_every_parameter_is_described_and_no_other(name):
     assert undocumented(PUBLIC[name]) == []
 
 
+@pytest.mark.parametrize("name", sorted(set(models.MODELS) - {"attention_fusion"}))
+def test_the_page_of_a_model_states_its_differences_and_its_protocol(name):
+    page = inspect.getdoc(inspect.getmodule(models.MODELS[name]))
+    assert "Differences from the paper" in page
+    protocol = page.partition("Protocol: the recipe")[2]
+    assert f"`{name}`" in protocol
+    for topic in ("Sampling", "Frames", "Training", "Label of a video"):
+        assert f"\n  - {topic}: " in protocol
+
+
 def test_a_parameter_that_is_not_described_is_noticed():
     def function(first, second):
         """Does this.
