@@ -20,7 +20,13 @@ SMALLER = {"epochs": "1", "clips.size": "32", "batch_size": "6"}
 CHANGES = {
     "structured_attention": {"clips.frames": "5", "clips.stride": "4", "model.units": "8"},
     "sta_cnn": {"clips.test_frames": "10"},
-    "temporal_attention": {"clips.frames": "5", "clips.stride": "4", "model.units": "8"},
+    "temporal_attention": {
+        "clips.sampling": "dense",
+        "clips.frames": "5",
+        "clips.step": "2",
+        "clips.test_clips": "3",
+        "model.units": "8",
+    },
     "where_and_when": {"clips.frames": "4", "model.units": "6"},
     "pyramid_attention": {"clips.frames": "3", "clips.test_frames": "5"},
     "attention_fusion": {"clips.frames": "3", "clips.test_frames": "5", "clips.snippet": "2"},

@@ -3,6 +3,7 @@
 The paper reports 91.84 % on UCF-11 (mean of 5 group splits) and 48.81 % on HMDB51 split 1. Neither
 has been reproduced here; `docs/results.md` holds what was measured, on which clips.
 
+    keras-attn split --data DATA --train-groups 15 --seed 0    # UCF-11; five seeds in the paper
     keras-attn features --data DATA --backbone inception_v3
     keras-attn train structured_attention --data DATA --workdir RUN
 """
