@@ -42,6 +42,13 @@ VARIANTS = {
         "spatial attention only": {"groups": "1", "keep": "9", "test_pooling": "average"},
         "temporal attention only, TS(3x3, 3x1)": {"spatial": "none"},
         "spatial and temporal attention": {},
+        "spatial attention only, no auxiliary loss": {
+            "aux_weight": "0",
+            "groups": "1",
+            "keep": "9",
+            "test_pooling": "average",
+        },
+        "spatial and temporal attention, mean of predictions": {"consensus": "prediction"},
     },
     "temporal_attention": {
         "no attention (mean over the frames)": {"attention": "none"},
@@ -60,10 +67,10 @@ VARIANTS = {
     },
     "pyramid_attention": {
         "no attention (mean over the frames)": {"mode": "none"},
-        "equal weights of all cells": {"mode": "uniform"},
         "shared scores": {"mode": "shared"},
         "pyramid attention, no extra losses": {"interaction": "0", "pyramid": "0"},
         "pyramid attention": {},
+        "equal weights of all cells": {"mode": "uniform"},
     },
 }
 
