@@ -1,5 +1,7 @@
 """The table of all backbones, and models built from it."""
 
+from pathlib import Path
+
 import keras
 from keras import layers
 
@@ -12,7 +14,9 @@ from keras_attn.backbones import (
     vgg,
 )
 from keras_attn.backbones.pixels import normalization, stream_channels
+from keras_attn.backbones.run_weights import load_run, run_channels
 from keras_attn.backbones.weights import flow_weights, load
+from keras_attn.errors import UserError
 from keras_attn.layers import AdaptiveMaxPool, PerFrame
 from keras_attn.utils.checks import check_option
 
@@ -50,8 +54,8 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
         name: Name in `BACKBONES`.
         size: Pixels of a side, or (H, W); None for the backbone's own.
         weights: "imagenet" (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's
-            names in .safetensors or .npz: `convert.load_torch_state`), or None (random); weights
-            for RGB serve flow too.
+            names in .safetensors or .npz: `convert.load_torch_state`), the folder of a run whose
+            model has this backbone, whole, or None (random); weights for RGB serve flow too.
         endpoint: Name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
             joined by "+" are max-pooled to the cells of the last and concatenated along the
             channels.
@@ -71,13 +75,20 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
 
 
 def whole_network(name, size=None, weights=None, channels=3):
-    """The network of RGB that `build_backbone` cuts; what its `save_weights` writes are weights.
+    """The network that `build_backbone` cuts; what its `save_weights` writes are weights.
 
-    `channels` are those of the model it is for: the errors are those of `build_backbone`.
+    It is that of RGB, also for other `channels`, unless `weights` are of a network for these. The
+    errors are those of `build_backbone`.
     """
     check_option("backbone", name, BACKBONES)
     backbone = BACKBONES[name]
-    return _network(backbone, *_sides(backbone, size, channels), 3, weights)
+    sides = _sides(backbone, size, channels)
+    one_network = backbone.reinforced or not all(stream_channels(channels))
+    if weights is not None and one_network:
+        network = backbone.network(*sides, channels)
+        if _filled(network, backbone, weights):
+            return network
+    return _network(backbone, *sides, 3, weights)
 
 
 def _sides(backbone, size, channels):
@@ -163,7 +174,8 @@ def backbone_tail(name, endpoint, map_size, weights=None):
         raise ValueError(
             f"endpoint of {name} must be one of {', '.join(backbone.maps)}, got {endpoint!r}"
         )
-    network = _network(backbone, backbone.size, backbone.size, 3, weights)
+    channels = run_channels(weights) or 3  # behind the first layer it does not matter
+    network = _network(backbone, backbone.size, backbone.size, channels, weights)
     ends = [tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
     cut = keras.Model(*ends)
     maps = x = keras.Input((*map_size, ends[0].shape[-1]), name="input_maps")
@@ -220,10 +232,7 @@ def chosen(name, endpoint):
 
 def _network(backbone, height, width, channels, weights):
     network = backbone.network(height, width, channels)
-    if weights is None:
-        return network
-    if channels == 3:
-        load(network, backbone, weights)
+    if weights is None or _filled(network, backbone, weights):
         return network
     rgb = _network(backbone, height, width, 3, weights)
     if backbone.reinforced:
@@ -232,6 +241,22 @@ def _network(backbone, height, width, channels, weights):
     kernel, *rest = rgb.get_weights()
     network.set_weights([flow_weights(kernel, channels), *rest])
     return network
+
+
+def _filled(network, backbone, weights):
+    """Fill a network; False if the weights can only be for RGB, and the network is for more."""
+    if network.input_shape[-1] == 3:
+        load(network, backbone, weights)
+        return True
+    if weights == "imagenet":
+        return False
+    if Path(weights).is_dir():
+        return load_run(network, backbone, weights)
+    try:
+        load(network, backbone, weights)
+    except UserError:
+        return False
+    return True
 
 
 def _copy_weights(cut, tail, name, map_size):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn.backbones.convert import TORCH_FILES, load_torch_state
+from keras_attn.backbones.run_weights import load_run
 from keras_attn.errors import UserError
 
 
@@ -35,11 +36,13 @@ def flow_weights(rgb_kernel, channels):
 
 
 def load(network, backbone, weights):
-    """Fill a network of the table's entry `backbone` with "imagenet" or the file of that path.
+    """Fill a network of the table's entry `backbone` with "imagenet", a file or a run of that path.
 
     Raises `UserError`, which says what to give instead.
     """
-    if weights != "imagenet":
+    if Path(weights).is_dir():
+        load_run(network, backbone, weights)
+    elif weights != "imagenet":
         load_weights_file(network, weights, backbone.name, backbone.weights_file)
     elif backbone.download:
         _copy(_downloaded(backbone), network, backbone)

@@ -161,8 +161,8 @@ class Recipe:
         cached: Read the features that `keras-attn features` computed with `backbone`; else run the
             backbone.
         backbone: Key of `keras_attn.backbones.BACKBONES`.
-        backbone_weights: "imagenet", a file, or None for random weights. Cached features have the
-            weights with which they were computed.
+        backbone_weights: "imagenet", a file, the folder of a run whose backbone is taken, or None
+            for random weights. Cached features have the weights with which they were computed.
         train_backbone: Let the backbone learn.
         batch_norm: Batch normalizations that learn in a backbone that learns: all ("train"), the
             first of each stream ("partial"), or none ("frozen").

@@ -16,6 +16,7 @@ from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.datasets import tables
 from keras_attn.errors import UsageError
 from keras_attn.recipes import RECIPES, Recipe, override
+from keras_attn.training import runs
 from keras_attn.training.feature_pass import FeaturePass, FeaturesSummary
 
 _WORTH_LEAVING_OUT = 1 / 3  # of the positions of a video; fewer are stored with the others
@@ -48,7 +49,8 @@ def features(
         backbone: Name of the backbone; without a recipe, inception_v3.
         endpoint: Where the backbone is cut: one of its endpoints, or several maps joined by "+".
             Without a recipe, its last map.
-        weights: "imagenet", the path of a weights file, or none for random weights.
+        weights: "imagenet", the path of a weights file, the folder of a run whose backbone is taken
+            (keras-attn train frame_classifier), or none for random weights.
         size: Side in pixels to which frames are stretched; without a recipe, the backbone's own.
         input: What the backbone sees at each position; without a recipe, rgb.
         flow_method: Method by which the flow was estimated; without a recipe, tvl1.
@@ -79,6 +81,7 @@ def features(
         maps = [one for some in wanted for one in cached_maps(name, some.endpoint)]
     except ValueError as error:
         raise UsageError(str(error)) from error
+    _check_run(weights, stream)
     size = entry.size if size is None else size
     folder = FeatureFolder(data, name, size, stream, wanted[0].endpoint or entry.endpoint)
     found = tables.read_data_folder(data)
@@ -163,6 +166,19 @@ def _per_frame(name, stream):
             "can be cached; train it with cached=false"
         )
     return BACKBONES[name]
+
+
+def _check_run(weights, stream):
+    """`UsageError` if `weights` are those of a run that saw another input."""
+    if weights is None or not (Path(weights) / "run.json").exists():
+        return
+    trained = runs.open_run(weights).recipe
+    if trained.input != stream.input and (trained.input, stream.input) != ("rgb", "rgb_and_flow"):
+        raise UsageError(
+            f"`weights`: the run {weights} was trained on input={trained.input}, and the features "
+            f"are of {stream.input}; train a network for these: keras-attn train frame_classifier "
+            f"--set input={stream.input}"
+        )
 
 
 def _readable(folder, recipes, videos) -> dict[str, np.ndarray]:

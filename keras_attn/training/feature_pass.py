@@ -14,6 +14,7 @@ import numpy as np
 from keras_attn.backbones import BACKBONES
 from keras_attn.backbones.caching import build_maps, mean_of
 from keras_attn.backbones.registry import whole_network
+from keras_attn.backbones.run_weights import weights_file
 from keras_attn.data.features import (
     FeatureFolder,
     FeatureReader,
@@ -142,8 +143,9 @@ class FeaturePass:
         """Hold settings and weights against those that are there, or write them."""
         folder, recorded = self.folder, None
         given = {"weights": self.weights and str(self.weights)}
-        if self.weights and Path(self.weights).is_file():
-            given = {"weights_file_sha256": sha256(self.weights)}  # it may lie elsewhere now
+        file = weights_file(self.weights)
+        if file:
+            given = {"weights_file_sha256": sha256(file)}  # it may lie elsewhere now
         if folder.provenance_path.exists():
             recorded = folder.check(self.settings | given)["weights_sha256"]
             if weights_file_hash(folder.weights_path) == recorded:

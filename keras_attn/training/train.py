@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from keras_attn.backbones import build_backbone
+from keras_attn.backbones.run_weights import weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
 from keras_attn.models.base import swap_input
@@ -149,13 +150,13 @@ def _keep_best(run, loop, row):
 def _facts(recipe, source, workdir):
     """The recipe with the backbone weights that are really used, and what a run records of them."""
     facts = source.facts() | flow_pretraining.facts(recipe, source, workdir)
-    attention = recipe.arguments.get("attention_weights")
-    if attention and Path(attention).is_file():
+    attention = weights_file(recipe.arguments.get("attention_weights"))
+    if attention:
         facts["attention_weights_sha256"] = sha256(attention)
     if recipe.cached:
         return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
-    weights = recipe.backbone_weights
-    if weights and Path(weights).is_file():
+    weights = weights_file(recipe.backbone_weights)
+    if weights:
         facts["backbone_weights_sha256"] = sha256(weights)
     return recipe, facts
 
