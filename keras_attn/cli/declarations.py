@@ -51,14 +51,17 @@ class Parameter:
         """The placeholder of a value in help texts."""
         if self.kind in (int, float):
             return {int: "N", float: "X"}[self.kind]
-        return self.name.upper().removesuffix("S") if self.count else self.name.upper()
+        name = self.name.rstrip("_").upper()
+        return name.removesuffix("S") if self.count else name
 
     @property
     def option(self) -> str:
-        """How the command line names it."""
+        """How the command line names it; `from_`, since `from` is a keyword, as --from."""
         if self.positional:
             return self.metavar
-        return "--set" if self.kind is dict else "--" + self.name.replace("_", "-")
+        if self.kind is dict:
+            return "--set"
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
     def with_value(self, value: str) -> str:
         """The option that passes `value`, given as Python source."""

@@ -75,7 +75,7 @@ def read_maps(path, shape, positions, length) -> np.ndarray:
     """
     size = math.prod(shape)
     with open(path, "rb") as file:
-        begin, stored = _layout(file, size)
+        begin, stored = file_layout(file, size)
         places = positions
         if stored != length:
             known = _positions(file, begin, stored, size)
@@ -95,8 +95,8 @@ def read_maps(path, shape, positions, length) -> np.ndarray:
     return found[places - first] if close else found
 
 
-def _layout(file, size):
-    """Where the maps begin in a file, and how many there are."""
+def file_layout(file, size):
+    """Where the maps begin in a file, and how many there are; four bytes of each lie behind them."""
     file.seek(8)  # after the magic string and version: the length of the header
     begin = 10 + int.from_bytes(file.read(2), "little")
     stored, rest = divmod(os.fstat(file.fileno()).st_size - begin, 2 * size + 4)
@@ -188,7 +188,7 @@ class MapStore(DerivedStore):
         path = self.folder / entry["file"]
         size = math.prod(self.shape)
         with open(path, "rb") as file:
-            return _positions(file, *_layout(file, size), size)
+            return _positions(file, *file_layout(file, size), size)
 
     def require(self, entries: list[dict], needed: dict[str, np.ndarray]) -> None:
         """`DataError` when an entry lacks one of the `needed` positions of its video."""
@@ -216,7 +216,7 @@ class MapStore(DerivedStore):
         with contextlib.ExitStack() as stack:
             copied = stack.enter_context(_copied(self.path(row.id), old, shape))
             append, written = stack.enter_context(self.appending(row.id))
-            append(_header((len(together), *shape)))
+            append(npy_header((len(together), *shape)))
 
             def add(maps):
                 nonlocal taken
@@ -243,7 +243,7 @@ def is_partial(entry: dict) -> bool:
     return entry["positions"] != entry["length"]
 
 
-def _header(shape):
+def npy_header(shape):
     """What stands before the values of a float16 .npy file."""
     header = io.BytesIO()
     about = {"descr": "<f2", "fortran_order": False, "shape": shape}
@@ -266,7 +266,7 @@ def _copied(path, positions, shape):
                 done += some
 
         if file:
-            file.seek(_layout(file, size)[0])
+            file.seek(file_layout(file, size)[0])
         yield copied
 
 

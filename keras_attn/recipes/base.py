@@ -1,39 +1,12 @@
 """The fields of a recipe, each checked."""
 
 import math
-import types
 import typing
 from dataclasses import dataclass, field
 
 from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.errors import UsageError
-
-
-def _at_least(name, value, minimum):
-    if value < minimum:
-        raise UsageError(f"{name} must be at least {minimum}, got {value}")
-
-
-def _check_kinds(values, prefix=""):
-    """`UsageError` unless each field of a dataclass is of the type of its annotation."""
-    for name, kind in typing.get_type_hints(type(values)).items():
-        value = getattr(values, name)
-        if typing.get_origin(kind) is typing.Literal:
-            if value not in typing.get_args(kind):
-                choices = ", ".join(typing.get_args(kind))
-                raise UsageError(f"{prefix}{name} must be one of {choices}, got {value!r}")
-            continue
-        kinds = alternatives(kind)
-        if type(value) not in kinds and not (float in kinds and type(value) is int):
-            names = " or ".join(kind.__name__ for kind in kinds)
-            raise UsageError(f"{prefix}{name} must be of type {names}, got {value!r}")
-
-
-def alternatives(kind) -> tuple:
-    """The plain types of an annotation: `(str, NoneType)` of `str | None`, `(dict,)` of a dict."""
-    if isinstance(kind, types.UnionType):
-        return typing.get_args(kind)
-    return (typing.get_origin(kind) or kind,)
+from keras_attn.recipes.checks import at_least, check_kinds
 
 
 @dataclass(frozen=True)
@@ -71,10 +44,10 @@ class Clips:
     size: int = 299
 
     def __post_init__(self):
-        _check_kinds(self, "clips.")
+        check_kinds(self, "clips.")
         for name in ("frames", "stride", "step", "snippet", "test_clips", "size"):
-            _at_least(f"clips.{name}", getattr(self, name), 1)
-        _at_least("clips.test_frames", self.inference_frames, 1)
+            at_least(f"clips.{name}", getattr(self, name), 1)
+        at_least("clips.test_frames", self.inference_frames, 1)
         self._refuse_idle()
         if self.sampling == "windows" and self.stride > self.frames * self.step:
             raise UsageError(
@@ -127,10 +100,10 @@ class Pretraining:
     batch_size: int = 8
 
     def __post_init__(self):
-        _check_kinds(self, "pretraining.")
-        _at_least("pretraining.batch_size", self.batch_size, 1)
+        check_kinds(self, "pretraining.")
+        at_least("pretraining.batch_size", self.batch_size, 1)
         for name in ("truth_epochs", "clips_epochs"):
-            _at_least(f"pretraining.{name}", getattr(self, name), 0)
+            at_least(f"pretraining.{name}", getattr(self, name), 0)
         if not 0 < self.learning_rate < math.inf:
             raise UsageError(
                 f"pretraining.learning_rate must be above 0 and finite, got {self.learning_rate}"
@@ -160,7 +133,8 @@ class Recipe:
             from frames to flow.
         cached: Read the features that `keras-attn features` computed with `backbone`; else run the
             backbone.
-        backbone: Key of `keras_attn.backbones.BACKBONES`.
+        backbone: Key of `keras_attn.backbones.BACKBONES`, or "features:NAME" for features that were
+            made elsewhere and imported (`keras-attn features --from FOLDER`).
         backbone_weights: "imagenet", a file, the folder of a run whose backbone is taken, or None
             for random weights. Cached features have the weights with which they were computed.
         train_backbone: Let the backbone learn.
@@ -217,10 +191,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        _check_kinds(self)
+        check_kinds(self)
         for name in ("batch_size", "accumulate", "epochs"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("seed", self.seed, 0)
+            at_least(name, getattr(self, name), 1)
+        at_least("seed", self.seed, 0)
         self._check_rates()
         epochs = self.decay_epochs
         if any(type(e) is not int or e < 1 for e in epochs) or sorted(set(epochs)) != epochs:
@@ -237,6 +211,11 @@ class Recipe:
                 raise UsageError(f"{name} must be above 0 and finite, got {value}")
 
     def _check_input(self):
+        if self.imported is not None and not (self.cached and self.input == "rgb"):
+            raise UsageError(
+                f"backbone={self.backbone} needs cached=true and input=rgb, got cached="
+                f"{str(self.cached).lower()} and input={self.input}: there is no encoder to run"
+            )
         if self.cached and (self.flip or self.random_crop or self.train_backbone):
             raise UsageError(
                 "flip, random_crop and train_backbone need cached=false: cached features "
@@ -274,6 +253,12 @@ class Recipe:
     def stream(self) -> Stream:
         """The input of the model at each position of a video."""
         return Stream(self.input, self.flow_method, self.clips.snippet)
+
+    @property
+    def imported(self) -> str | None:
+        """The name of the imported features that are read, if any."""
+        kind, separator, name = self.backbone.partition("features:")
+        return name if separator and not kind else None
 
     @property
     def endpoint(self) -> str:

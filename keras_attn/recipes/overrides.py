@@ -7,8 +7,19 @@ import os
 import typing
 
 from keras_attn.errors import UsageError
-from keras_attn.recipes.base import Clips, Pretraining, Recipe, alternatives
+from keras_attn.recipes.base import Clips, Pretraining, Recipe
+from keras_attn.recipes.checks import alternatives
 
+# What else `backbone=features:NAME` changes: there is no encoder to train, and no pixels.
+_FOR_IMPORTED = {
+    "cached": True,
+    "train_backbone": False,
+    "batch_norm": "train",
+    "backbone_weights": None,
+    "flip": False,
+    "random_crop": False,
+    "clips.snippet": 1,
+}
 _GROUPS = {"clips": Clips, "pretraining": Pretraining}
 
 
@@ -17,7 +28,8 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
 
     A value may also be a text, as on a command line ("16", "none", "[4, 8]"), unless the field
     holds text. All changes are made together, so that their order does not matter. A recipe for
-    frames that is to read flow gets its `flow_changes` too, where `changes` says nothing else.
+    frames that is to read flow gets its `flow_changes` too, where `changes` says nothing else; one
+    that is to read imported features has them cached, with nothing of a backbone left to train.
 
     Args:
         recipe: The recipe to start from.
@@ -33,6 +45,8 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
     """
     if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
         changes = recipe.flow_changes | changes
+    if str(changes.get("backbone")).startswith("features:"):
+        changes = _for_imported(recipe) | changes
     model = changes.get("model", recipe.model)
     if model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, arguments={})
@@ -54,6 +68,12 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
         else:
             values[name] = _read(path, value, known[path])
     return from_dict(values)
+
+
+def _for_imported(recipe):
+    # Attention networks of STA-CNN see pixels, but for the backbone's own maps.
+    shared = {"model.attention_network": "shared"}
+    return _FOR_IMPORTED | (shared if "attention_network" in recipe.arguments else {})
 
 
 def _argument(recipe, name, value):

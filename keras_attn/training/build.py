@@ -25,7 +25,8 @@ def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> R
     recipe = override(recipe, changes or {})
     check_model(recipe)
     try:
-        if recipe.endpoint and recipe.cached and not BACKBONES[recipe.backbone].per_frame:
+        computed = recipe.imported is None and recipe.endpoint and recipe.cached
+        if computed and not BACKBONES[recipe.backbone].per_frame:
             raise UsageError(
                 f"backbone={recipe.backbone} sees the frames of a clip together, so that none of "
                 "its features can be cached; use `changes={'cached': False}`"
@@ -136,6 +137,7 @@ def _schedule(recipe, steps):
 
 def _model(recipe, source):
     clips, kind = recipe.clips, MODELS[recipe.model]
+    backbone = recipe.backbone if recipe.imported is None else None
     shape = source.feature_shape or (clips.size, clips.size, recipe.stream.channels)
     shape = (clips.frames, *shape)
     try:
@@ -144,7 +146,7 @@ def _model(recipe, source):
             input_shape=shape,
             backbone_weights=recipe.backbone_weights,
             train_backbone=recipe.train_backbone,
-            **kind.input_arguments(recipe.backbone, recipe.cached),
+            **kind.input_arguments(backbone, recipe.cached),
             **recipe.arguments,
         )
     except ValueError as error:

@@ -17,6 +17,7 @@ from keras_attn.datasets import tables
 from keras_attn.errors import UsageError
 from keras_attn.recipes import RECIPES, Recipe, override
 from keras_attn.training import runs
+from keras_attn.training.feature_import import import_features
 from keras_attn.training.feature_pass import FeaturePass, FeaturesSummary
 
 _WORTH_LEAVING_OUT = 1 / 3  # of the positions of a video; fewer are stored with the others
@@ -25,6 +26,7 @@ _WORTH_LEAVING_OUT = 1 / 3  # of the positions of a video; fewer are stored with
 def features(
     data: Path | str,
     *,
+    from_: Path | str | None = None,
     recipe: Sequence[str] | None = None,
     backbone: str | None = None,
     endpoint: str | None = None,
@@ -42,8 +44,14 @@ def features(
     one backbone, size and input share its maps. For recipes, the positions of a long video that
     neither their epochs nor an evaluation reads are left out; without a recipe there are all.
 
+    With `from_`, features that were made elsewhere, by any encoder, are imported in their place;
+    every recipe reads them with `--set features=NAME`, the name of their folder. docs/features.md
+    describes the format. Such a data folder needs no records.
+
     Args:
         data: Data folder with records; for flow, also with flow.
+        from_: Folder of features that were made elsewhere, with a provenance.json, which are
+            imported. No other argument goes with it.
         recipe: Names of the recipes (or Recipe objects) whose features are computed. They must
             have the same backbone, size and input; other arguments replace what they say.
         backbone: Name of the backbone; without a recipe, inception_v3.
@@ -70,6 +78,10 @@ def features(
     if batch_size < 1:
         raise UsageError(f"`batch_size` must be at least 1, got {batch_size}")
     flow = {"input": input, "flow_method": flow_method, "snippet": snippet}
+    if from_ is not None:
+        others = {"recipe": recipe, "backbone": backbone, "endpoint": endpoint, "size": size}
+        _check_alone(others | flow | {"weights": None if weights == "imagenet" else weights})
+        return import_features(data, from_, progress)
     names = [recipe] if isinstance(recipe, str | Recipe) else list(recipe or ())
     wanted = [_of_recipe(name, backbone, endpoint, size, **flow) for name in names] or [
         _without_recipe(backbone, endpoint, size, **flow)
@@ -104,6 +116,15 @@ class _Wanted:
     @property
     def shared(self):
         return self.backbone, self.size, self.stream
+
+
+def _check_alone(others):
+    given = [f"`{name}`" for name, value in others.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"`from_` imports features that are there, so {', '.join(given)} cannot apply; leave "
+            "it out, or leave out `from_` to compute features"
+        )
 
 
 def _given(value, default):

@@ -34,7 +34,7 @@ class FeaturesSummary:
     """Counts of videos computed now (`written`) and already stored (`kept`), and the contents.
 
     `positions` are those that are stored, of the `length` of all videos; `maps` has the shape of
-    each map by its name.
+    each map by its name; `notes` are sentences about what was left out.
     """
 
     folder: Path
@@ -44,6 +44,7 @@ class FeaturesSummary:
     positions: int
     maps: dict[str, tuple[int, ...]]
     bytes: int
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         total = self.written + self.kept
@@ -51,6 +52,7 @@ class FeaturesSummary:
             f"{total} videos = {self.written} written + {self.kept} kept",
             f"{self.positions} of {self.length} positions of {_sizes(self.maps)}: "
             f"{self.bytes / 2**20:.1f} MiB in {self.folder}",
+            *self.notes,
         ]
 
     def as_dict(self) -> dict:
