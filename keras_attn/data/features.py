@@ -96,7 +96,7 @@ def read_maps(path, shape, positions, length) -> np.ndarray:
 
 
 def file_layout(file, size):
-    """Where the maps begin in a file, and how many there are; four bytes of each lie behind them."""
+    """Where the maps begin in a file, and how many there are, with four bytes of each behind."""
     file.seek(8)  # after the magic string and version: the length of the header
     begin = 10 + int.from_bytes(file.read(2), "little")
     stored, rest = divmod(os.fstat(file.fileno()).st_size - begin, 2 * size + 4)

@@ -72,6 +72,21 @@ class ImportedFeatures(DerivedStore):
             file.seek(begin + stored * size * 2)
             return np.fromfile(file, "<f4", stored)
 
+    def of_source(self, sha256: str, video) -> tuple[np.ndarray, np.ndarray]:
+        """All features of the video whose file has this SHA-256, and their times."""
+        found = [entry for entry in self.entries().values() if entry["source"] == sha256]
+        if not found:
+            made = self.provenance()
+            raise DataError(
+                f"{video}: no features of this file are in {self.folder}, and the encoder "
+                f"{made['encoder']} (revision {made['revision']}) that could make some is not "
+                f"here. Scan the video, add its features to their folder, and import again. "
+                f"{self.remedy()}"
+            )
+        self.check_contents(found[:1])
+        path, length = self.folder / found[0]["file"], int(found[0]["length"])
+        return self.reader().read(path, np.arange(length), length), self.times(path)
+
     # Importing
 
     def import_all(self, rows, progress=None) -> int:
@@ -136,3 +151,13 @@ class ImportedFeatures(DerivedStore):
                 f"{self.folder}: needs {2 * values / 2**30:.2f} GiB, but only {free / 2**30:.2f} "
                 "GiB are free on that disk. Free some"
             )
+
+
+def nearest_positions(times, seconds) -> np.ndarray:
+    """For each of `seconds` the position whose time is nearest, the earlier of two."""
+    return np.searchsorted((times[1:] + times[:-1]) / 2, seconds)
+
+
+def frames_at(times, row) -> np.ndarray:
+    """The number of the frame of a manifest's row that is shown at each of `times`."""
+    return np.clip(np.rint(times * (row.fps or 25.0)), 0, row.frames - 1).astype("int32")

@@ -7,6 +7,7 @@ from keras_attn.data import batches, records, sampling
 from keras_attn.data.batches import ClipIndex
 from keras_attn.data.features import FeatureFolder, FeatureReader, is_partial
 from keras_attn.data.flow_records import check_flow_contents, read_flow_index, read_flow_provenance
+from keras_attn.data.imported_features import ImportedFeatures, frames_at
 from keras_attn.data.positions import drawn_positions, fixed_positions
 from keras_attn.data.streams import Stream
 from keras_attn.data.video import Video
@@ -19,8 +20,9 @@ from keras_attn.utils.files import sha256
 class Source:
     """The videos of each subset of a data folder, and how their clips are read.
 
-    `stream` is what lies at each position of a video. `features` reads cached features of the
-    backbone whose weights are in `feature_folder`; without them the source reads frames or flow.
+    `stream` is what lies at each position of a video. `features` reads cached features, of the
+    backbone whose weights are in `feature_folder`, or those that were `imported`; without them the
+    source reads frames or flow.
     """
 
     data: Path
@@ -32,6 +34,7 @@ class Source:
     provenance: dict
     features: FeatureReader | None = None
     feature_folder: FeatureFolder | None = None
+    imported: ImportedFeatures | None = None
 
     @property
     def feature_shape(self) -> tuple[int, ...] | None:
@@ -48,6 +51,13 @@ class Source:
         if self.features:
             return batches.read_features(numbers, self.features)
         return batches.read_record(numbers, settings.size, augment, self.stream)
+
+    def frame_numbers(self, video: Video, positions):
+        """The frames of a video that are shown at these positions."""
+        if self.imported is None:
+            return positions
+        rows = {row.id: row for row in tables.read_manifest(self.data)}
+        return frames_at(self.imported.times(video.path)[positions], rows[video.id])
 
     @property
     def _sampler(self):
@@ -82,7 +92,9 @@ def open_source(
     labels = subset_labels(folder, fold)
     checking = {"full": check == "full", "progress": progress}
     read = [name for name in labels if read is None or name in read]
-    if recipe.cached:
+    if recipe.imported is not None:
+        opened = _open_imported(folder, recipe.imported, labels, read, checking)
+    elif recipe.cached:
         opened = _open_features(folder, recipe, labels, read, training, checking)
     else:
         wanted = [key for name in read for key in labels[name]]
@@ -142,6 +154,27 @@ def _open_features(folder, recipe, labels, read, training, checking):
         },
         "features": reader,
         "feature_folder": features,
+    }
+
+
+def _open_imported(folder, name, labels, read, checking):
+    """The fields of a `Source` of features that were made elsewhere."""
+    store = ImportedFeatures(folder.path, name)
+    provenance = store.provenance()
+    rows = [folder.rows[key] for some in labels.values() for key in some]
+    entries = {entry["id"]: entry for entry in store.complete(rows)}
+    wanted = [entries[key] for name in read for key in labels[name]]
+    store.check_contents(wanted, **checking)
+    label = {key: number for some in labels.values() for key, number in some.items()}
+    videos = [
+        Video(key, str(store.path(key)), int(entry["length"]), label[key])
+        for key, entry in entries.items()
+    ]
+    return {
+        "subsets": _in_subsets(videos, labels),
+        "provenance": {"features": name, **provenance},
+        "features": store.reader(),
+        "imported": store,
     }
 
 

@@ -32,16 +32,17 @@ def examples(source: Source, scores: Scores, subset: str, count: int, where):
     order = np.argsort(-sureness, kind="stable")
 
     def pictures(rows):
-        return [_example(where, videos, paths, scores, row) for row in rows[:count]]
+        found = [(videos[scores.ids[row]], row) for row in rows[:count]]
+        return [_example(where, video, paths, source, scores, row) for video, row in found]
 
     return pictures(order[right[order]]), pictures(order[~right[order]]), []
 
 
-def _example(where, videos, paths, scores, row):
-    video = videos[scores.ids[row]]
+def _example(where, video, paths, source, scores, row):
     maps = where(video)
     chosen = overlay.key_frames(len(maps), 6)
-    frames = batches.decoded_frames(encoded_frames(paths[video.id], chosen)).numpy()
+    shown = source.frame_numbers(video, chosen)
+    frames = batches.decoded_frames(encoded_frames(paths[video.id], shown)).numpy()
     picture = overlay.strip(frames, maps[chosen], count=len(chosen))
     answer, truth = scores.predicted[row], scores.labels[row]
     verdict = "" if answer == truth else f", truth: {scores.class_names[truth]}"

@@ -25,10 +25,12 @@ def graph(function, *specs):
 class Answers:
     """The surface that one model and several fused models share.
 
-    A subclass has `answer`, for a batch of videos, and the compiled functions `answer_frames`,
-    `answer_jpegs` and, if the backbone sees single positions (`per_frame`), `answer_features`.
-    `flow_in_graph` says whether TensorFlow can compute all flow that is seen.
+    A subclass has `answer`, for a batch of videos, and the compiled functions `answer_frames` and
+    `answer_jpegs`, if it `takes_frames`, and, if the backbone sees single positions (`per_frame`),
+    `answer_features`. `flow_in_graph` says whether TensorFlow can compute all flow that is seen.
     """
+
+    takes_frames = True
 
     def ask(self, *, length=None, **inputs) -> dict:
         """Answer for one video: `answer` without the axis `B`, as NumPy arrays."""
@@ -39,12 +41,15 @@ class Answers:
     def signatures(self) -> dict[str, Signature]:
         """The signatures of a served model, by name."""
         found = {}
-        if self.flow_in_graph:
+        if self.takes_frames and self.flow_in_graph:
             found["serving_default"] = (self.answer_frames, SCORES)
             found["explain"] = (self.answer_frames, (*SCORES, *TIMELINE))
             found["jpeg_frames"] = (self.answer_jpegs, SCORES)
         if self.per_frame:
             found["features"] = (self.answer_features, SCORES)
+        if not self.takes_frames:  # TF Serving needs a default
+            every = (self.answer_features, (*SCORES, *TIMELINE))
+            found = {"serving_default": every, "features": every}
         return {
             name: Signature(function.get_concrete_function(), function.input_signature[0], keys)
             for name, (function, keys) in found.items()

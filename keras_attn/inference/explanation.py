@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from keras_attn.data.imported_features import nearest_positions
 from keras_attn.decoding.frames import read_frames
+from keras_attn.errors import UsageError
+from keras_attn.inference.answers import TIMELINE
 from keras_attn.inference.prediction import ranking
 from keras_attn.inference.trained_model import TrainedModel, open_model
 from keras_attn.visualization.overlay import check_out, write_overlay
@@ -36,6 +41,9 @@ def explain(
 ) -> Explanation:
     """Write a video with the attention of a model over its frames.
 
+    A model whose features were made elsewhere explains the videos of the data folder that it was
+    trained on: each frame shows the answer at the nearest of the times of its features.
+
     The color scale is fixed, in multiples of the uniform weight. The decision at each frame runs
     underneath.
 
@@ -58,7 +66,7 @@ def explain(
     check_out(out)  # before the work, not after it
     opened = open_model(model, weights)
     frames, info = read_frames(video, short_side=opened.short_side)
-    answer = opened.ask(frames=frames)
+    answer = _answer(opened, video, frames, info)
     best = ranking(answer["probabilities"], answer["votes"])[0]
     probability = float(answer["probabilities"][best])
     write_overlay(
@@ -72,3 +80,19 @@ def explain(
         title=f"{opened.classes[best]} {probability:.2f} - {Path(video).name}",
     )
     return Explanation(Path(out), str(video), opened.classes[best], probability, len(frames))
+
+
+def _answer(model, video, frames, info):
+    """The answer of a model for these frames of a video."""
+    if model.encoder is None:
+        return model.ask(frames=frames)
+    if model.imported is None:
+        raise UsageError(
+            f"{video}: this model takes features of {model.encoder}, and an export has none of "
+            "them; explain by its run folder, which knows the data folder that holds them"
+        )
+    features, times = model.imported.of_source(info["sha256"], video)
+    answer = model.ask(features=features.astype("float32"))
+    nearest = nearest_positions(times, np.arange(len(frames)) / (info["fps"] or 25.0))
+    shown = {key: answer[key][nearest] for key in TIMELINE}
+    return answer | shown | {"when": shown["when"] / shown["when"].sum()}

@@ -28,6 +28,13 @@ def load_fused(opened, weights):
 
     Raises `UserError` when they answer different classes or one is not finished.
     """
+    for run in opened:
+        if run.encoder and len(opened) > 1:
+            raise UserError(
+                f"{run.path}: takes features of {run.encoder}, which is not here, so it cannot see "
+                "the frames that the others see; evaluate each run and fuse their scores: "
+                "keras-attn fuse"
+            )
     recognizers = [load_recognizer(run.path) for run in opened]
     for run in opened[1:]:
         if run.classes != opened[0].classes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_attn.data.foreign_folder import open_array
 from keras_attn.decoding.frames import read_frames
 from keras_attn.errors import DataError, UsageError
 from keras_attn.inference.trained_model import TrainedModel, open_model
@@ -66,11 +67,14 @@ def predict(
 ) -> Predictions:
     """Name the action in videos.
 
+    A file of features (.npy, as docs/features.md describes) takes the place of a video for a model
+    that takes features; one whose features were made elsewhere takes nothing else.
+
     Guesses are ordered by the votes of the clips, then by probability (Quan et al. 2020, eq.
     13-15). A video that cannot be read gets a `Prediction` that says why; the others are answered.
 
     Args:
-        videos: Video files.
+        videos: Video files, or files of features (.npy).
         model: Run folder or SavedModel folder; several run folders, as of RGB and of flow, are
             fused: their probabilities are averaged.
         weights: Weights of several runs, one for each; those of the papers for their inputs if not
@@ -81,26 +85,62 @@ def predict(
         One prediction per video, in order.
 
     Raises:
-        UsageError: For a `top_k` below 1 and for weights that do not fit.
+        UsageError: For a `top_k` below 1, for weights that do not fit, and for videos where the
+            model takes features or the other way round.
         UserError: When `model` cannot be opened.
     """
     if top_k < 1:
         raise UsageError(f"`top_k` must be at least 1, got {top_k}")
     videos = [videos] if isinstance(videos, str | Path) else list(videos)
     opened = open_model(model, weights)
+    for video in videos:
+        _check_kind(video, opened)
     return Predictions(_predict_one(video, opened, top_k) for video in videos)
+
+
+def _is_features(video):
+    return Path(video).suffix == ".npy"
+
+
+def _check_kind(video, model):
+    """`UsageError` unless the model takes what this file holds."""
+    if _is_features(video) and model.feature_shape is None:
+        raise UsageError(
+            f"{video}: is a file of features, and this model takes videos only: its backbone sees "
+            "several frames at once, or it is several models"
+        )
+    if model.encoder and not _is_features(video):
+        raise UsageError(
+            f"{video}: this model takes features of {model.encoder}, and that encoder is not here: "
+            "compute them where it is, and give the .npy file in place of the video"
+        )
+
+
+def _read_features(path, shape):
+    """The features of one video, rounded to float16 as in training, and their number."""
+    array = open_array(path)
+    if array.shape[1:] != shape:
+        raise DataError(
+            f"{path}: has features of shape {array.shape}, but the model was built for (T, "
+            f"{', '.join(map(str, shape))}). Compute them as for the training"
+        )
+    return np.concatenate(list(array.pieces())).astype("float32")
 
 
 def _predict_one(video, model, top_k):
     try:
-        frames, _ = read_frames(video, short_side=model.short_side)
+        if _is_features(video):
+            seen = _read_features(video, model.feature_shape)
+            answer = model.ask(features=seen)
+        else:
+            seen, _ = read_frames(video, short_side=model.short_side)
+            answer = model.ask(frames=seen)
     except DataError as error:
         return Prediction(str(video), problem=str(error))
-    answer = model.ask(frames=frames)
     probabilities, votes = answer["probabilities"], answer["votes"]
     order = ranking(probabilities, votes)[:top_k]
     guesses = [Guess(model.classes[k], float(probabilities[k]), float(votes[k])) for k in order]
-    return Prediction(str(video), tuple(guesses), len(frames))
+    return Prediction(str(video), tuple(guesses), len(seen))
 
 
 def ranking(probabilities, votes) -> np.ndarray:

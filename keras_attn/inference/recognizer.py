@@ -31,6 +31,7 @@ from keras_attn.inference.answers import Answers, graph
 from keras_attn.inference.pieces import in_pieces
 from keras_attn.inference.timeline import held, places_of_held, timeline, with_last_frame
 from keras_attn.models import swap_input
+from keras_attn.models.base import takes_frames
 
 FRAMES_AT_ONCE = 32
 CLIPS_AT_ONCE = 8
@@ -41,7 +42,8 @@ class Recognizer(Answers):
     """A trained model as functions of whole videos.
 
     `model` takes `video`, by `recipe`; `flow` is how its flow was made (`data.flow_records`), if it
-    sees any. Every answer is a dict of float32 tensors:
+    sees any. A model that takes `features`, which were made elsewhere, answers for these alone.
+    Every answer is a dict of float32 tensors:
 
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
     - `votes (B, K)`: share of the clips that answer each class;
@@ -59,15 +61,18 @@ class Recognizer(Answers):
         self.sampler = sampling.sampler(clips, training=False)
         self.size, self.frames = clips.size, clips.inference_frames
         self.flow_in_graph = in_graph(flow)
-        self.per_frame = model.per_frame
+        self.takes_frames = takes_frames(model)
+        self.per_frame = not self.takes_frames or model.per_frame
         backbone = model.get_config()["backbone"]
         shape = (self.size, self.size, self.stream.channels)
-        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
-        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
         if self.per_frame:
-            self.backbone = model.image_network
-            self._features = graph(self._features, tf.TensorSpec((None, *shape)))
-            shape = self.feature_shape = tuple(self.backbone.output_shape[1:])
+            if self.takes_frames:
+                self.backbone = model.image_network
+                self._features = graph(self._features, tf.TensorSpec((None, *shape)))
+                shape = self.backbone.output_shape[1:]
+            else:
+                shape = model.input["features"].shape[2:]
+            shape = self.feature_shape = tuple(shape)
             features = tf.TensorSpec((None, None, *shape), tf.float32, "features")
             length = tf.TensorSpec((), tf.int32, "length")
             self.answer_features = graph(self.from_features, features)
@@ -75,6 +80,12 @@ class Recognizer(Answers):
         self.model = swap_input(model, backbone, (self.frames, *shape), cached=self.per_frame)
         clips = tf.TensorSpec((None, self.frames, *shape))
         self._clip_answers = graph(self._clip_answers, clips)
+        if self.takes_frames:
+            self._answer_pixels(flow)
+
+    def _answer_pixels(self, flow):
+        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
+        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
         self.answer_frames = graph(self.from_frames, frames)
         self.answer_jpegs = graph(self.from_jpegs, jpegs)
         if self.stream.reads_flow:
@@ -86,7 +97,8 @@ class Recognizer(Answers):
     @property
     def models(self):
         """All that has weights: what an export must track."""
-        return [self.model, self.backbone] if self.per_frame else [self.model]
+        cut = self.per_frame and self.takes_frames
+        return [self.model, self.backbone] if cut else [self.model]
 
     @property
     def flow_size(self):

@@ -27,7 +27,10 @@ def version_folder(saved_model) -> Path:
 
 
 def write_assets(folder, classes: list[str], training: dict) -> None:
-    """Write the class names and the facts of the training (`short_side`, `recipes`, `weights`)."""
+    """Write the class names and the facts of the training.
+
+    These are `short_side`, `recipes`, `weights` and `encoder`.
+    """
     write_atomic(Path(folder) / "assets" / "classes.txt", "\n".join(classes) + "\n")
     write_json(Path(folder) / "assets" / "training.json", training)
 
@@ -41,16 +44,24 @@ def read_assets(folder) -> tuple[list[str], dict]:
 
 
 def load_ask(folder):
-    """A function of the frames of one video, `Recognizer.ask` of the model in a version folder."""
+    """`Recognizer.ask` of the model in a version folder, and the shape of the features it takes.
+
+    The function takes the `frames` of one video or its `features`; the shape is None, or that of
+    one position.
+    """
     try:
         loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["explain"]
+        features, frames = map(loaded.signatures.get, ("features", "explain"))
+        if features is None and frames is None:
+            raise KeyError("explain")
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         message = str(error).splitlines()[0]
         raise UserError(f"{folder}: cannot be loaded ({message}); export the run again") from error
 
-    def ask(frames, keep=loaded):  # the signature does not keep its model alive
-        answer = signature(frames=tf.constant(frames)[None])
+    def ask(keep=loaded, **inputs):  # the signatures do not keep their model alive
+        ((name, array),) = inputs.items()
+        answer = {"frames": frames, "features": features}[name](**{name: tf.constant(array)[None]})
         return {key: value.numpy()[0] for key, value in answer.items()}
 
-    return ask
+    shape = features and tuple(features.structured_input_signature[1]["features"].shape[2:])
+    return ask, shape

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_attn.data.imported_features import ImportedFeatures
 from keras_attn.errors import UsageError, UserError
 from keras_attn.inference import loading, saved_model
 from keras_attn.training.runs import open_runs
@@ -13,14 +14,20 @@ from keras_attn.training.runs import open_runs
 class TrainedModel:
     """A trained model, wherever it came from.
 
-    `ask` takes the frames of one video, `(T, H, W, 3)` uint8, and returns the arrays that
-    `Recognizer` names, without the axis of the videos. The short side of the frames should be
-    `short_side` pixels, as in the training.
+    `ask` takes the `frames` of one video, `(T, H, W, 3)` uint8, or its `features`, `(T,
+    *feature_shape)` float32, and returns the arrays that `Recognizer` names, without the axis of
+    the videos. The short side of the frames should be `short_side` pixels, as in the training.
+
+    `feature_shape` is None for a model that takes no features. A model whose features were made
+    elsewhere, by `encoder`, takes no frames; `imported` holds those of its data folder.
     """
 
     classes: list[str]
     ask: Callable
     short_side: int
+    feature_shape: tuple[int, ...] | None = None
+    encoder: str | None = None
+    imported: ImportedFeatures | None = None
 
 
 def open_model(model, weights: Sequence[float] | None = None) -> TrainedModel:
@@ -39,7 +46,16 @@ def open_model(model, weights: Sequence[float] | None = None) -> TrainedModel:
         return _saved_model(paths[0], weights)
     runs = open_runs(paths)
     recognizer = loading.load_fused(runs, loading.fusion_weights(runs, weights))
-    return TrainedModel(runs[0].classes, recognizer.ask, max(run.short_side for run in runs))
+    first = runs[0]
+    return TrainedModel(
+        classes=first.classes,
+        ask=recognizer.ask,
+        short_side=max(run.short_side for run in runs),
+        feature_shape=recognizer.feature_shape if recognizer.per_frame else None,
+        encoder=first.encoder,
+        imported=first.recipe.imported
+        and ImportedFeatures(first.facts["data"], first.recipe.imported),
+    )
 
 
 def _saved_model(path, weights):
@@ -47,4 +63,6 @@ def _saved_model(path, weights):
         raise UsageError(f"{path}: is a SavedModel, and `weights` are for several runs")
     folder = saved_model.version_folder(path)
     classes, training = saved_model.read_assets(folder)
-    return TrainedModel(classes, saved_model.load_ask(folder), training["short_side"])
+    ask, shape = saved_model.load_ask(folder)
+    encoder = training.get("encoder")
+    return TrainedModel(classes, ask, training["short_side"], shape, encoder)

@@ -43,10 +43,7 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
         UsageError: For a field that does not exist, a value of another type, or values that do not
             go together.
     """
-    if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
-        changes = recipe.flow_changes | changes
-    if str(changes.get("backbone")).startswith("features:"):
-        changes = _for_imported(recipe) | changes
+    changes = _implied(recipe, changes) | changes
     model = changes.get("model", recipe.model)
     if model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, arguments={})
@@ -70,10 +67,16 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
     return from_dict(values)
 
 
-def _for_imported(recipe):
-    # Attention networks of STA-CNN see pixels, but for the backbone's own maps.
-    shared = {"model.attention_network": "shared"}
-    return _FOR_IMPORTED | (shared if "attention_network" in recipe.arguments else {})
+def _implied(recipe, changes):
+    """What `changes` of the input or the backbone change besides, where they do not say it."""
+    implied = {}
+    if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
+        implied |= recipe.flow_changes
+    if str(changes.get("backbone")).startswith("features:"):
+        implied |= _FOR_IMPORTED
+        if "attention_network" in recipe.arguments:  # the others see pixels
+            implied |= {"model.attention_network": "shared"}
+    return implied
 
 
 def _argument(recipe, name, value):

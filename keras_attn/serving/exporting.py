@@ -41,6 +41,9 @@ def export(
     - `explain`: `frames` as above; besides the scores it answers `where (B, T, h, w)`,
       `when (B, T)` and `step_probabilities (B, T, K)`.
 
+    A model of features that were made elsewhere has `features` alone, which is its `serving_default`
+    too, with the answers of `explain`.
+
     The scores are `probabilities`, `logits` and `votes`, each `(B, K)`; the class names lie in
     `assets/classes.txt`. A model of flow computes it from the frames, by TV-L1; one of another flow
     cannot be exported.
@@ -75,6 +78,7 @@ def export(
             "recipes": [run.facts["recipe"] for run in opened],
             "weights": weights,
             "short_side": max(run.short_side for run in opened),
+            "encoder": opened[0].encoder,
         }
         write_assets(staged, opened[0].classes, training)
         write_reference(reference_path(staged), make_reference(recognizer))

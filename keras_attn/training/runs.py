@@ -33,7 +33,15 @@ class Run:
     def short_side(self) -> int:
         """Pixels of the short side of the frames that the run was trained on."""
         provenance = self.facts["input"]
-        return provenance.get("records", provenance)["short_side"]
+        return 256 if self.encoder else provenance.get("records", provenance)["short_side"]
+
+    @property
+    def encoder(self) -> str | None:
+        """What made the features that the model takes, if that was done elsewhere."""
+        provenance = self.facts["input"]
+        if "encoder" not in provenance:
+            return None
+        return f"{provenance['encoder']} (revision {provenance['revision']})"
 
     checkpoint = property(lambda self: self.path / "checkpoint.npz")
     best = property(lambda self: self.path / "best.weights.h5")

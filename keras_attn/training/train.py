@@ -153,7 +153,7 @@ def _facts(recipe, source, workdir):
     attention = weights_file(recipe.arguments.get("attention_weights"))
     if attention:
         facts["attention_weights_sha256"] = sha256(attention)
-    if recipe.cached:
+    if source.feature_folder:
         return dataclasses.replace(recipe, backbone_weights=source.provenance["weights"]), facts
     weights = weights_file(recipe.backbone_weights)
     if weights:
@@ -162,11 +162,14 @@ def _facts(recipe, source, workdir):
 
 
 def _finish(run, source, model, state):
-    """Write the model as one file that takes video, then the results that say so."""
+    """Write the model as one file that takes video, then the results that say so.
+
+    Of features that were made elsewhere there is no backbone: the model takes these.
+    """
     recipe = run.recipe
     if recipe.select == "best":
         model.load_weights(run.best)
-    if recipe.cached:
+    if source.feature_folder:
         size = recipe.clips.size
         shape = (recipe.clips.frames, size, size, recipe.stream.channels)
         model = swap_input(model, recipe.backbone, shape)
