@@ -17,6 +17,7 @@ import numpy as np
 from keras_attn.data.features import FeatureReader, file_layout, npy_header
 from keras_attn.data.foreign_folder import ForeignFolder
 from keras_attn.data.store import DerivedStore
+from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, UserError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -51,10 +52,8 @@ class ImportedFeatures(DerivedStore):
 
     def remedy(self) -> str:
         folder = self.foreign.folder if self.foreign else f"FOLDER/{self.name}"
-        return (
-            "Import them from the folder in which they were made: keras-attn features "
-            f"--from {folder} --data {self.data}"
-        )
+        command = tables.command("features", self.data, "--from", folder)
+        return f"Make them with: {command}"
 
     @property
     def shape(self) -> tuple[int, ...]:

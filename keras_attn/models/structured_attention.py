@@ -39,7 +39,8 @@ Protocol: the recipe `structured_attention` and the paper.
   - Training: as printed. The 256 clips of a batch are 32 steps of 8; the learning rate stays.
   - Label of a video: majority vote of its clips, eq. (14)-(15). Of classes with as many votes the
     one with the larger mean probability wins; the paper has no rule for ties.
-  - UCF-11: `split --train-groups 15` draws 15 of the 25 groups of each class; mean of five seeds.
+  - UCF-11: `keras-attn split --train-groups 15` draws 15 of the 25 groups of each class; mean of
+    five seeds.
 """
 
 import warnings

@@ -41,8 +41,8 @@ def export(
     - `explain`: `frames` as above; besides the scores it answers `where (B, T, h, w)`,
       `when (B, T)` and `step_probabilities (B, T, K)`.
 
-    A model of features that were made elsewhere has `features` alone, which is its `serving_default`
-    too, with the answers of `explain`.
+    A model of features that were made elsewhere has `features` alone, which is also its
+    `serving_default`, with the answers of `explain`.
 
     The scores are `probabilities`, `logits` and `votes`, each `(B, K)`; the class names lie in
     `assets/classes.txt`. A model of flow computes it from the frames, by TV-L1; one of another flow

@@ -35,19 +35,18 @@ def make_reference(recognizer) -> list[Case]:
     random = np.random.default_rng(0)
     requests = []
     for batch, time, height, width in ((2, recognizer.frames + 3, 40, 52), (1, 1, 33, 21)):
+        if recognizer.takes_frames:
+            frames = _smooth_video(random, batch, time, height, width)
+            jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
+            requests += [
+                ("serving_default", frames),
+                ("explain", frames),
+                ("jpeg_frames", np.array(jpegs)),
+            ]
         if recognizer.per_frame:
             features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
-            requests.append(("features", features))
-        if not recognizer.takes_frames:
-            requests.append(("serving_default", features))
-            continue
-        frames = _smooth_video(random, batch, time, height, width)
-        jpegs = [[tf.io.encode_jpeg(frame).numpy() for frame in video] for video in frames]
-        requests += [
-            ("serving_default", frames),
-            ("explain", frames),
-            ("jpeg_frames", np.array(jpegs)),
-        ]
+            names = ("features",) if recognizer.takes_frames else sorted(_OF_FEATURES)
+            requests += [(name, features) for name in names]
     return _answered(recognizer, requests)
 
 

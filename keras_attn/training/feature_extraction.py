@@ -44,9 +44,9 @@ def features(
     one backbone, size and input share its maps. For recipes, the positions of a long video that
     neither their epochs nor an evaluation reads are left out; without a recipe there are all.
 
-    With `from_`, features that were made elsewhere, by any encoder, are imported in their place;
-    every recipe reads them with `--set features=NAME`, the name of their folder. docs/features.md
-    describes the format. Such a data folder needs no records.
+    With `from_`, features that were made elsewhere, by any encoder, are imported instead; every
+    recipe of one stream reads them with `--set backbone=features:NAME`, the name of their folder.
+    docs/features.md describes the format. Such a data folder needs no records.
 
     Args:
         data: Data folder with records; for flow, also with flow.

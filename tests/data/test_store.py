@@ -170,6 +170,7 @@ def test_other_settings_are_refused_with_the_difference(data, kind):
     assert kind.make(data) == 0 and contents(kind.store(data)) == before
 
 
+@pytest.mark.parametrize("kind", [KINDS[name] for name in KINDS if name != "imported"])
 def test_settings_of_the_records_belong_to_what_is_made_of_them(data, kind):
     made = files.read_json(data / "records" / "provenance.json") | {"quality": 80}
     files.write_json(data / "records" / "provenance.json", made)

@@ -12,10 +12,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from foreign import foreign_folder
 
 import keras_attn
 from keras_attn.data.features import FeatureFolder
 from keras_attn.data.flow_records import FlowStore, extract_flow
+from keras_attn.data.imported_features import ImportedFeatures
 from keras_attn.data.records import RecordStore, prepare
 from keras_attn.data.store import DerivedStore
 from keras_attn.datasets import tables
@@ -62,6 +66,24 @@ def _other_features(data):
         files.write_json(path, made)
 
 
+def _imported(data, **options):
+    folder = Path(data) / "elsewhere" / "theirs"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        foreign_folder(data, folder)
+    return keras_attn.features(data, from_=folder, **options).written
+
+
+def _other_imported(data):
+    path = Path(data) / "elsewhere" / "theirs" / "provenance.json"
+    made = files.read_json(path)
+    files.write_json(path, made | {"revision": "other"})
+    try:
+        _imported(data)
+    finally:
+        files.write_json(path, made)
+
+
 KINDS = {
     "records": Kind(
         RecordStore,
@@ -86,6 +108,12 @@ KINDS = {
         _features,
         _other_features,
         "preprocessing is 'other', expected",
+    ),
+    "imported": Kind(
+        lambda data: ImportedFeatures(data, "theirs"),
+        _imported,
+        _other_imported,
+        "revision is 'ed25f3a', expected 'other'",
     ),
 }
 
