@@ -80,7 +80,8 @@ def features(
     flow = {"input": input, "flow_method": flow_method, "snippet": snippet}
     if from_ is not None:
         others = {"recipe": recipe, "backbone": backbone, "endpoint": endpoint, "size": size}
-        _check_alone(others | flow | {"weights": None if weights == "imagenet" else weights})
+        given = [name for name, value in (others | flow).items() if value is not None]
+        _check_alone(given + ["weights"] * (weights != "imagenet"))
         return import_features(data, from_, progress)
     names = [recipe] if isinstance(recipe, str | Recipe) else list(recipe or ())
     wanted = [_of_recipe(name, backbone, endpoint, size, **flow) for name in names] or [
@@ -118,12 +119,12 @@ class _Wanted:
         return self.backbone, self.size, self.stream
 
 
-def _check_alone(others):
-    given = [f"`{name}`" for name, value in others.items() if value is not None]
+def _check_alone(given):
     if given:
+        names = ", ".join(f"`{name}`" for name in given)
         raise UsageError(
-            f"`from_` imports features that are there, so {', '.join(given)} cannot apply; leave "
-            "it out, or leave out `from_` to compute features"
+            f"`from_` imports features that are there, so {names} cannot apply; leave it out, or "
+            "leave out `from_` to compute features"
         )
 
 
