@@ -25,6 +25,13 @@ MISTAKES = [
     ("features --data {copy} --backbone resnet", "no backbone 'resnet'; there are"),
     ("features --data {copy} --backbone tiny --weights {tmp}/no.h5", "no.h5"),
     ("features --data {copy} --recipe sta_cnn", "reads frames (cached=false)"),
+    ("features --data {copy} --from {tmp}/none", "none: no such folder"),
+    ("features --data {copy} --from {videos}", "provenance.json: no such file; docs/features.md"),
+    (
+        "features --data {copy} --from {tmp} --size 3",
+        "--from imports features that are there, so -",
+    ),
+    ("{train} --set backbone=features:mine", "Make them with: keras-attn features --from FOLDER"),
     ('{train} --set multipliers={{"(":[1,1]}}', "multipliers must map"),
     ("train structured --data {data} --workdir {tmp}/r", "no recipe 'structured'; there are"),
     ("{train} --set epochs", "--set takes FIELD=VALUE"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_attn.datasets import tables
 
-SHAPE = (3, 4, 8)
+SHAPE = (2, 4, 8)
 _DOCS = Path(__file__).parents[2] / "docs" / "features.md"
 
 
