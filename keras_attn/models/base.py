@@ -33,6 +33,10 @@ class VideoClassifier(keras.Model):
         for part in self.backbone_parts:
             part.trainable = train_backbone
 
+    def __call__(self, inputs, *args, **kwargs):
+        _check_shapes(self.input, inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
     # === Objective ===
 
     def supervised(self, labels, outputs, sample_weight=None):
@@ -112,6 +116,27 @@ class VideoClassifier(keras.Model):
         if frozen is not None:
             _freeze(model.layers, frozen)
         return model
+
+
+def _check_shapes(expected, inputs):
+    """`ValueError` for an input of another shape; Keras' own can be an array's content, printed."""
+    if not isinstance(inputs, dict):
+        inputs = dict.fromkeys(expected, inputs)
+    for name in expected.keys() & inputs.keys():
+        wanted, found = expected[name].shape, getattr(inputs[name], "shape", None)
+        if found is None or getattr(found, "rank", 0) is None or _fits(wanted, found):
+            continue
+        found = tuple(found)
+        advice = f"give it {name} as it was built for, or build it with input_shape={found[1:]}"
+        if _fits(wanted[1:], found):
+            advice = f"the axis of the batch is missing: give {name}[None]"
+        raise ValueError(f"`{name}` must have the shape {tuple(wanted)}, got {found}; {advice}")
+
+
+def _fits(wanted, found):
+    return len(wanted) == len(found) and all(
+        size in (None, other) or other is None for size, other in zip(wanted, found, strict=True)
+    )
 
 
 def _frozen(model):

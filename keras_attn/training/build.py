@@ -150,9 +150,15 @@ def _model(recipe, source):
             **recipe.arguments,
         )
     except ValueError as error:
+        advice = ""
+        if recipe.imported is not None:
+            advice = (
+                f". The features {recipe.imported} have the shape {source.feature_shape} at each "
+                "position: choose a recipe that reads such, or import others"
+            )
         raise UsageError(
             f"the model {recipe.model} cannot be built with input_shape={shape} and "
-            f"{recipe.arguments}: {error}"
+            f"{recipe.arguments}: {error}{advice}"
         ) from error
     _check_clips(recipe, model)
     return model

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,3 +162,10 @@ def test_every_recipe_of_one_stream_is_built_on_them(trained, name):
 def test_recipes_of_two_streams_say_why_not(name):
     with pytest.raises(UsageError, match="needs cached=true and input=rgb"):
         build.resolve(name, {"backbone": "features:theirs"})
+
+
+def test_a_recipe_for_maps_refuses_vectors():
+    recipe = build.resolve("where_and_when_tiny", {"backbone": "features:theirs"})
+    vectors = SimpleNamespace(classes=["a", "b"], feature_shape=(7,))
+    with pytest.raises(UsageError, match=r"features theirs have the shape \(7,\) at each .*choose"):
+        build.build_model(recipe, vectors)

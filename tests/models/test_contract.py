@@ -154,6 +154,19 @@ def test_contract(rng, case):
         jit_compile=name not in [other for other, *_ in CASES[:case]],
     )
     assert {name: output.shape[1:] for name, output in outputs.items()} == shapes
+    _refuses_features_it_was_not_built_for(model, features)
+
+
+def _refuses_features_it_was_not_built_for(model, features):
+    """Of another rank, other channels, and other cells or frames where these are fixed."""
+    wrong = [features[0], features[None], features[..., 0], features[..., 1:]]
+    wrong += [features[:, :, 1:]] if features.ndim == 5 else []
+    wrong += [features[:, 1:]] if model.input["features"].shape[1] else []
+    for some in wrong:
+        labels = np.zeros(len(some), "int32")
+        for ask in (model, model.predict_on_batch, lambda x, y=labels: model.fit(x, y, verbose=0)):
+            with pytest.raises(ValueError, match=r"`features` must have the shape .*, got .*; "):
+                ask({"features": some})
 
 
 def test_every_model_has_a_case():
