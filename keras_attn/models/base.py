@@ -37,6 +37,10 @@ class VideoClassifier(keras.Model):
         _check_shapes(self.input, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
+    def stateless_call(self, trainable, non_trainable, inputs, *args, **kwargs):  # JAX' fit
+        _check_shapes(self.input, inputs)
+        return super().stateless_call(trainable, non_trainable, inputs, *args, **kwargs)
+
     # === Objective ===
 
     def supervised(self, labels, outputs, sample_weight=None):
