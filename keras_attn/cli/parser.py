@@ -36,10 +36,11 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         more = "; continue with --resume" if "resume" in verb.parameters else ""
         return _fail(f"stopped{more}", INTERRUPTED, as_json)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever it is, a user is told in words
         if os.environ.get("KERAS_ATTN_TRACEBACK"):
             raise
-        return _fail(f"{error} (KERAS_ATTN_TRACEBACK=1 shows where)", FAILURE, as_json)
+        text = str(error) if isinstance(error, OSError | ValueError) else _first_line(error)
+        return _fail(f"{text} (KERAS_ATTN_TRACEBACK=1 shows where)", FAILURE, as_json)
 
 
 def _run(verb, options, console):
@@ -79,6 +80,12 @@ def _fail(message, code, as_json):
     else:
         sys.stderr.write(f"error: {message}\n")
     return code
+
+
+def _first_line(error):
+    """The kind and the first line of an error that no one expected."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _parser():

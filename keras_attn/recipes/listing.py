@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_attn.recipes import RECIPES
+from keras_attn.recipes.untrained import untrained
 
 # Written by `scripts/collect_results.py` from `docs/results`.
 RESULTS = Path(__file__).with_name("results.json")
@@ -49,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class RecipeSummary:
-    """The main settings of a recipe, its paper, and its results: none if it was not run."""
+    """The main settings of a recipe, its paper, its results, if any, and what is `untrained`."""
 
     name: str
     model: str
@@ -59,6 +60,7 @@ class RecipeSummary:
     frames: int
     epochs: int
     results: tuple[Result, ...]
+    untrained: tuple[str, ...]
 
     def lines(self) -> list[str]:
         clips = RECIPES[self.name].clips
@@ -69,8 +71,9 @@ class RecipeSummary:
             frames = f"a clip of {self.frames} frames per video, {clips.test_clips} in use"
         settings = f"{frames}, {self.epochs} epochs"
         head = f"{self.name}: {self.model} on {self.backbone} ({self.input}), {settings}"
-        found = [f"    {result.line()}" for result in self.results]
-        return [f"{head}; {self.paper}", *(found or ["    not run"])]
+        found = [f"    {result.line()}" for result in self.results] or ["    not run"]
+        notices = [f"    note: {text}" for text in self.untrained]
+        return [f"{head}; {self.paper}", *found, *notices]
 
 
 COMPARE = "Compare results within one table of docs/results.md, not between recipes."
@@ -87,11 +90,12 @@ class RecipeList:
         return [*lines, COMPARE]
 
     def as_dict(self) -> dict:
-        """Name -> all fields of the recipe, its `paper` and its `results`."""
+        """Name -> all fields of the recipe, its `paper`, its `results` and what is `untrained`."""
         return {
             summary.name: dataclasses.asdict(RECIPES[summary.name])
             | {
                 "paper": summary.paper,
+                "untrained": list(summary.untrained),
                 "results": [dataclasses.asdict(result) for result in summary.results],
             }
             for summary in self.recipes
@@ -121,6 +125,7 @@ def list_recipes() -> RecipeList:
                 frames=recipe.clips.frames,
                 epochs=recipe.epochs,
                 results=tuple(found.get(name, ())),
+                untrained=untrained(recipe),
             )
             for name, recipe in RECIPES.items()
         )

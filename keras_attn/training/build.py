@@ -138,8 +138,8 @@ def _schedule(recipe, steps):
 def _model(recipe, source):
     clips, kind = recipe.clips, MODELS[recipe.model]
     backbone = recipe.backbone if recipe.imported is None else None
-    shape = source.feature_shape or (clips.size, clips.size, recipe.stream.channels)
-    shape = (clips.frames, *shape)
+    features = source.feature_shape
+    shape = (clips.frames, *features) if features else frames_shape(recipe)
     try:
         model = kind(
             len(source.classes),
@@ -161,7 +161,31 @@ def _model(recipe, source):
             f"{recipe.arguments}: {error}{advice}"
         ) from error
     _check_clips(recipe, model)
+    if source.feature_folder:
+        _check_frames(recipe, len(source.classes))
     return model
+
+
+def frames_shape(recipe: Recipe) -> tuple[int, ...]:
+    """The shape (T, H, W, C) of a clip of frames, whether these are cached or not."""
+    clips = recipe.clips
+    return (clips.frames, clips.size, clips.size, recipe.stream.channels)
+
+
+def _check_frames(recipe, classes):
+    """`UsageError` unless the model can be saved with its backbone once it is trained on features.
+
+    It is built, since only that shows it: with random weights, and not kept.
+    """
+    kind, shape = MODELS[recipe.model], frames_shape(recipe)
+    arguments = {**recipe.arguments, **kind.input_arguments(recipe.backbone, cached=False)}
+    try:
+        kind(classes, input_shape=shape, **arguments)
+    except ValueError as error:
+        raise UsageError(
+            f"the model {recipe.model} could learn from these features, but with its backbone, as "
+            f"it is saved, it cannot be built with input_shape={shape}: {error}"
+        ) from error
 
 
 def _check_clips(recipe, model):

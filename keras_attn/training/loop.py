@@ -65,14 +65,28 @@ class Checking:
 class Outputs:
     """Output paths and error texts of a loop.
 
-    `rate` names the field of the recipe with the learning rate; `unreadable` says what could not be
+    `rate` and `batch` name the fields of the recipe with the learning rate and with the clips or
+    pairs per step; `unreadable` says what could not be
     read, with `{error}` in it, and how to make it again.
     """
 
     checkpoint: Path
     history: Path
     rate: str
+    batch: str
     unreadable: str
+
+
+@contextlib.contextmanager
+def enough_memory(what: str, batch: str):
+    """Inside `with`, an error for want of memory is a `UserError` that names the field `batch`."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(
+            f"{what} needs more memory than there is. Lower {batch} (accumulate makes up for it in "
+            "a training) or clips.size, or choose a smaller backbone or model."
+        ) from error
 
 
 class StepLoop:
@@ -113,7 +127,9 @@ class StepLoop:
             with self.reading():
                 inputs, labels = next(iterator)
             waited += time.perf_counter() - asked
-            self._count(self.model.train_on_batch(inputs, labels, return_dict=True), len(labels))
+            with enough_memory(f"{self.outputs.checkpoint.parent}: a step", self.outputs.batch):
+                logs = self.model.train_on_batch(inputs, labels, return_dict=True)
+            self._count(logs, len(labels))
             clips += len(labels)
             now = time.perf_counter()
             speed = {"clips_per_second": clips / (now - begun), "data_wait": waited / (now - begun)}
@@ -144,7 +160,8 @@ class StepLoop:
 
     def evaluate(self, batches: Iterable) -> dict[str, float]:
         """The logs of the model on some batches."""
-        with self.reading():
+        place = self.outputs.checkpoint.parent
+        with enough_memory(f"{place}: the validation", self.outputs.batch), self.reading():
             return self.model.evaluate(batches, verbose=0, return_dict=True)
 
     def save(self) -> None:

@@ -1,18 +1,21 @@
 """Train a model by a recipe: resumable to the bit, with the time spent waiting for data shown."""
 
+import contextlib
 import dataclasses
 import math
+import shutil
+import warnings
 from pathlib import Path
 from typing import Literal
 
-from keras_attn.backbones import build_backbone
 from keras_attn.backbones.run_weights import weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
 from keras_attn.models.base import swap_input
 from keras_attn.recipes import Recipe
+from keras_attn.recipes.untrained import untrained
 from keras_attn.training import build, flow_pretraining, runs
-from keras_attn.training.loop import Checking, Outputs, StepLoop
+from keras_attn.training.loop import Checking, Outputs, Progress, StepLoop, enough_memory
 from keras_attn.training.tensorboard import scalar_writer
 from keras_attn.utils.files import exclusive, sha256, staging, write_json
 from keras_attn.utils.process import peak_memory
@@ -38,7 +41,9 @@ def train(
     stays so.
 
     `progress` is called with a `Checking` for each file that is checked, a `Progress` after each
-    step and the row of the history (a dict) after each epoch.
+    step and the row of the history (a dict) after each epoch. A `UserWarning` names each network
+    that starts from random weights where the paper has trained ones; `results.json` has them too. A
+    training that fails before its first step leaves no run.
 
     Args:
         recipe: Name of a recipe, as `list_recipes` shows them. In Python also a `Recipe`.
@@ -58,8 +63,9 @@ def train(
     Raises:
         UsageError: If the recipe or a change is invalid, or does not match the data.
         DataError: If data are missing, damaged or of another kind.
-        UserError: If the folder holds another run, the disk is full, or the loss becomes infinite
-            or not a number. All but the last two are raised before the first step.
+        UserError: If the folder holds another run, the disk or the memory is full, or the loss
+            becomes infinite or not a number. All but the last three are raised before the first
+            step.
     """
     recipe = build.resolve(recipe, changes)
     build.fix_randomness(recipe.seed)
@@ -71,21 +77,48 @@ def train(
     run = runs.claim(workdir, recipe, facts, resume)
     if run.finished():
         return run
-    model = build.build_model(recipe, source)
+    for notice in untrained(recipe):
+        warnings.warn(notice, stacklevel=2)
+    with enough_memory(f"{run.path}: the model", "batch_size"):
+        model = build.build_model(recipe, source)
     stages = flow_pretraining.open_stages(recipe, source, run.path)
     run.path.mkdir(parents=True, exist_ok=True)
     with exclusive(run.path, f"{run.path}: another process trains here; wait for it, or stop it"):
         run = runs.claim(workdir, recipe, facts, resume)  # another process may have been faster
         if run.finished():
             return run
-        runs.begin(run)
-        if recipe.pretraining.wanted and not run.checkpoint.exists():
-            flow_pretraining.pretrain(recipe, stages, run.path, progress, checkpoint_seconds)
-            flow_pretraining.load_attention(model, recipe, run.path)
-        loop = StepLoop(model, _outputs(run), checkpoint_seconds, progress)
-        _fit(run, source, loop)
-        _finish(run, source, model, loop.state)
+        with _removed_if_nothing_is_learned(run, progress) as progress:
+            runs.begin(run)
+            if recipe.pretraining.wanted and not run.checkpoint.exists():
+                flow_pretraining.pretrain(recipe, stages, run.path, progress, checkpoint_seconds)
+                flow_pretraining.load_attention(model, recipe, run.path)
+            loop = StepLoop(model, _outputs(run), checkpoint_seconds, progress)
+            _fit(run, source, loop)
+            _finish(run, source, model, loop.state)
     return run
+
+
+@contextlib.contextmanager
+def _removed_if_nothing_is_learned(run, progress):
+    """Yield a `progress` that notes events; a run that begins here and fails early is removed.
+
+    Without a step there is nothing to go on from, and the folder would be in the way of the next
+    attempt. What was stopped on purpose goes on from whatever was saved.
+    """
+    begins, events = not (run.path / "run.json").exists(), set()
+
+    def noted(event):
+        events.add(type(event))
+        if progress:
+            progress(event)
+
+    try:
+        yield noted
+    except BaseException as error:
+        failed = isinstance(error, Exception) and Progress not in events
+        if begins and (failed or not events):
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _outputs(run):
@@ -93,6 +126,7 @@ def _outputs(run):
         checkpoint=run.checkpoint,
         history=run.history,
         rate="learning_rate",
+        batch="batch_size",
         unreadable="a clip could not be read: {error}. Make its record or features again "
         "(keras-attn prepare, features) and go on with `resume=True`.",
     )
@@ -170,10 +204,9 @@ def _finish(run, source, model, state):
     if recipe.select == "best":
         model.load_weights(run.best)
     if source.feature_folder:
-        size = recipe.clips.size
-        shape = (recipe.clips.frames, size, size, recipe.stream.channels)
-        model = swap_input(model, recipe.backbone, shape)
-        _fill(model.image_network, recipe, source)
+        source.feature_folder.check_weights()
+        shape, weights = build.frames_shape(recipe), source.feature_folder.weights_path
+        model = swap_input(model, recipe.backbone, shape, backbone_weights=weights)
     with staging(run.model) as temporary:
         model.save(temporary)
     results = run.facts | {
@@ -182,19 +215,7 @@ def _finish(run, source, model, state):
         "history": state.history,
         "seconds": round(state.seconds, 1),
         "parameters": model.count_params(),
+        "untrained": list(untrained(recipe)),
         "peak_memory_gib": round(peak_memory(), 2),
     }
     write_json(run.results, results)
-
-
-def _fill(backbone, recipe, source):
-    """Give the backbone the weights that made the features, and no others."""
-    source.feature_folder.check_weights()
-    made = build_backbone(
-        recipe.backbone,
-        recipe.clips.size,
-        source.feature_folder.weights_path,
-        recipe.endpoint,
-        recipe.stream.channels,
-    )
-    backbone.set_weights(made.get_weights())
