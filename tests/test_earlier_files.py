@@ -44,7 +44,7 @@ def recorded(path, prefix=""):
 
 
 def assert_answers(found, expected):
-    assert set(found) == set(expected)
+    assert set(found) >= set(expected)  # later versions may say more
     for name, value in expected.items():
         np.testing.assert_allclose(np.asarray(found[name]), value, **CLOSE, err_msg=name)
 

@@ -78,7 +78,7 @@ def test_maps_are_canonical_for_any_length(run, rng):
         np.testing.assert_allclose(answer["where"].sum((2, 3)), 1, atol=1e-4)
         np.testing.assert_allclose(answer["when"].sum(1), 1, atol=1e-4)
         assert answer["step_probabilities"].shape == (2, length, 4)
-        for key in ("probabilities", "votes", "step_probabilities"):
+        for key in ("decision", "probabilities", "votes", "step_probabilities"):
             np.testing.assert_allclose(answer[key].sum(-1), 1, atol=1e-4)
 
 

@@ -64,8 +64,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a subset of the videos and write the report.
 
-    Clip scores are means over the steps, and the label of a video is the majority over its clips
-    (Quan et al. 2020, eq. 13-15). The files go to `RUN/evaluation/SUBSET/`.
+    The clips of a video become one answer by the rule of the model's paper, or of the recipe
+    (`clip_aggregation`). The files go to `RUN/evaluation/SUBSET/`.
 
     Args:
         run: Run folder.
@@ -163,7 +163,9 @@ def _inputs(recognizer, source: Source, video) -> dict:
 def _scores(run, subset, videos, answers) -> Scores:
     ids = [video.id for video in videos]
     video_of_clip = np.repeat(np.arange(len(videos)), [len(clips) for clips in answers])
-    together = classification.video_scores(np.concatenate(answers), video_of_clip, ids)
+    together = classification.video_scores(
+        np.concatenate(answers), video_of_clip, ids, run.recipe.aggregation
+    )
     return Scores(
         ids=ids,
         labels=np.array([video.label for video in videos]),
@@ -175,4 +177,5 @@ def _scores(run, subset, videos, answers) -> Scores:
         model=run.recipe.model,
         input=run.recipe.input,
         subset=subset,
+        clip_aggregation=run.recipe.aggregation,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-SCORES = ("probabilities", "logits", "votes")
+SCORES = ("decision", "probabilities", "logits", "votes")
 TIMELINE = ("where", "when", "step_probabilities")  # one value for each frame
 
 

@@ -67,7 +67,7 @@ def explain(
     opened = open_model(model, weights)
     frames, info = read_frames(video, short_side=opened.short_side)
     answer = _answer(opened, video, frames, info)
-    best = ranking(answer["probabilities"], answer["votes"])[0]
+    best = ranking(answer["decision"])[0]
     probability = float(answer["probabilities"][best])
     write_overlay(
         out,

@@ -8,7 +8,7 @@ from keras_attn.inference.answers import TIMELINE, Answers, graph
 class FusedRecognizer(Answers):
     """Models of the same classes, with the surface of a `Recognizer`.
 
-    `weights` sum to one. `probabilities`, `votes`, and over the frames `when` and
+    `weights` sum to one. `decision`, `probabilities`, `votes`, and over the frames `when` and
     `step_probabilities` are weighted means (late fusion); so is `where`, resized to the cells of
     the first model. Each model computes the flow that it sees.
     """
@@ -41,7 +41,7 @@ class FusedRecognizer(Answers):
         def mean(key):
             return sum(w * answer[key] for w, answer in zip(self.weights, answers, strict=True))
 
-        fused = {key: mean(key) for key in ("probabilities", "votes", *TIMELINE)}
+        fused = {key: mean(key) for key in ("decision", "probabilities", "votes", *TIMELINE)}
         return fused | {"logits": tf.math.log(tf.maximum(fused["probabilities"], 1e-30))}
 
 

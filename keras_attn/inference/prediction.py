@@ -70,8 +70,9 @@ def predict(
     A file of features (.npy, as docs/features.md describes) takes the place of a video for a model
     that takes features; one whose features were made elsewhere takes nothing else.
 
-    Guesses are ordered by the votes of the clips, then by probability (Quan et al. 2020, eq.
-    13-15). A video that cannot be read gets a `Prediction` that says why; the others are answered.
+    Guesses are ordered by the mean probability over the clips, or, for a model whose clips vote
+    (`clip_aggregation` of the recipe), by votes and then by probability. A video that cannot be
+    read gets a `Prediction` that says why; the others are answered.
 
     Args:
         videos: Video files, or files of features (.npy).
@@ -138,12 +139,11 @@ def _predict_one(video, model, top_k):
     except DataError as error:
         return Prediction(str(video), problem=str(error))
     probabilities, votes = answer["probabilities"], answer["votes"]
-    order = ranking(probabilities, votes)[:top_k]
+    order = ranking(answer["decision"])[:top_k]
     guesses = [Guess(model.classes[k], float(probabilities[k]), float(votes[k])) for k in order]
     return Prediction(str(video), tuple(guesses), len(seen))
 
 
-def ranking(probabilities, votes) -> np.ndarray:
-    """Class numbers by votes, then by probability, then by number: the rule of `video_scores`."""
-    classes = np.arange(len(votes))
-    return np.lexsort((classes, -probabilities, -np.round(votes, 6)))
+def ranking(decision) -> np.ndarray:
+    """Class numbers by their shares in the decision `(K,)`, then by number."""
+    return np.argsort(-decision, kind="stable")

@@ -1,8 +1,7 @@
 """From frames to answers: the one graph that evaluation, prediction, explanation and export share.
 
     frames uint8 (B, T, H, W, 3) -> clips: W times n positions -> stretched to a square -> the model
-    -> clip probabilities (B, W, K) -> their mean over the clips (Quan et al. 2020, eq. 13) and
-    votes (eq. 14-15)
+    -> clip probabilities (B, W, K) -> their mean over the clips, or a vote of the clips
 
 A backbone that sees single positions sees each once, however many clips hold it, and none that no
 clip holds:
@@ -45,6 +44,8 @@ class Recognizer(Answers):
     sees any. A model that takes `features`, which were made elsewhere, answers for these alone.
     Every answer is a dict of float32 tensors:
 
+    - `decision (B, K)`: shares of the classes, whose largest is the answer: `probabilities`, or for
+      a model whose clips vote the votes, where a mean probability decides ties only;
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
     - `votes (B, K)`: share of the clips that answer each class;
     - `clip_probabilities (B, W, K)`;
@@ -61,6 +62,7 @@ class Recognizer(Answers):
         self.sampler = sampling.sampler(clips, training=False)
         self.size, self.frames = clips.size, clips.inference_frames
         self.flow_in_graph = in_graph(flow)
+        self.aggregation = recipe.aggregation
         self.takes_frames = takes_frames(model)
         self.per_frame = not self.takes_frames or model.per_frame
         backbone = model.get_config()["backbone"]
@@ -256,7 +258,9 @@ class Recognizer(Answers):
             tf.maximum(CLIPS_AT_ONCE // batch, 1),
             [(None, *shape) for shape in shapes],
         )  # each (W, B, ...)
-        return _video_answers(clip) | timeline(where, when, steps, positions, length)
+        return _video_answers(clip, self.aggregation) | timeline(
+            where, when, steps, positions, length
+        )
 
     def _clip_answers(self, clips):
         """The class probabilities of clips and their answers for each frame, float32."""
@@ -267,11 +271,16 @@ class Recognizer(Answers):
         return tuple(tf.cast(answer, tf.float32) for answer in answers)
 
 
-def _video_answers(clip):
+def _video_answers(clip, aggregation):
     """The answers for videos from the probabilities of their clips `(W, B, K)`."""
     probabilities = tf.reduce_mean(clip, axis=0)
     ballots = tf.one_hot(tf.argmax(clip, axis=-1), clip.shape[-1])
+    decision = probabilities
+    if aggregation == "vote":  # Quan et al. 2020, eq. (14)-(15)
+        clips = tf.cast(tf.shape(clip)[0], tf.float32)
+        decision = (tf.reduce_sum(ballots, axis=0) + probabilities) / (clips + 1)
     return {
+        "decision": decision,
         "probabilities": probabilities,
         "logits": tf.math.log(tf.maximum(probabilities, 1e-30)),
         "votes": tf.reduce_mean(ballots, axis=0),

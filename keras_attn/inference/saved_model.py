@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_attn.datasets import tables
 from keras_attn.errors import UserError
+from keras_attn.models import MODELS
 from keras_attn.utils.files import read_json, write_atomic, write_json
 
 
@@ -43,11 +44,11 @@ def read_assets(folder) -> tuple[list[str], dict]:
     return tables.read_classes(assets), read_json(assets / "training.json")
 
 
-def load_ask(folder):
+def load_ask(folder, recipes):
     """`Recognizer.ask` of the model in a version folder, and the shape of the features it takes.
 
-    The function takes the `frames` of one video or its `features`; the shape is None, or that of
-    one position.
+    `recipes` are those of its runs. The function takes the `frames` of one video or its `features`;
+    the shape is None, or that of one position.
     """
     try:
         loaded = tf.saved_model.load(str(folder))
@@ -61,7 +62,21 @@ def load_ask(folder):
     def ask(keep=loaded, **inputs):  # the signatures do not keep their model alive
         ((name, array),) = inputs.items()
         answer = {"frames": frames, "features": features}[name](**{name: tf.constant(array)[None]})
-        return {key: value.numpy()[0] for key, value in answer.items()}
+        answer = {key: value.numpy()[0] for key, value in answer.items()}
+        if "decision" not in answer:  # of an earlier version
+            answer["decision"] = _decision(answer, recipes)
+        return answer
 
     shape = features and tuple(features.structured_input_signature[1]["features"].shape[2:])
     return ask, shape
+
+
+def _decision(answer, recipes):
+    """The shares of the classes by the rule of the model; of several models their mean."""
+    votes = [MODELS[recipe["model"]].clip_aggregation == "vote" for recipe in recipes]
+    share = sum(votes) / len(votes)
+    # The shares of the votes differ by more than this, which decides ties.
+    return (
+        share * (answer["votes"] + 1e-4 * answer["probabilities"]) / (1 + 1e-4)
+        + (1 - share) * answer["probabilities"]
+    )

@@ -63,6 +63,6 @@ def _saved_model(path, weights):
         raise UsageError(f"{path}: is a SavedModel, and `weights` are for several runs")
     folder = saved_model.version_folder(path)
     classes, training = saved_model.read_assets(folder)
-    ask, shape = saved_model.load_ask(folder)
+    ask, shape = saved_model.load_ask(folder, training["recipes"])
     encoder = training.get("encoder")
     return TrainedModel(classes, ask, training["short_side"], shape, encoder)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_attn.metrics.aggregation import Aggregation, decision
 from keras_attn.metrics.scores import Scores, check_scores
 
 
@@ -17,7 +18,7 @@ class VideoScores:
 
     probabilities: np.ndarray  # (V, K) mean over the clips
     votes: np.ndarray  # (V, K) clips whose largest probability is that class
-    predicted: np.ndarray  # (V,) majority vote
+    predicted: np.ndarray  # (V,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +46,18 @@ class Summary:
 
 
 def video_scores(
-    clip_probabilities: np.ndarray, video_of_clip: np.ndarray, videos: Sequence[str]
+    clip_probabilities: np.ndarray,
+    video_of_clip: np.ndarray,
+    videos: Sequence[str],
+    aggregation: Aggregation,
 ) -> VideoScores:
-    """Join clips to videos by majority vote (Quan et al. 2020, eq. 14-15).
+    """Join clips to videos.
 
-    Shapes: `(N, K)` probabilities, `(N,)` row numbers in `videos`, `V` ids.
-    The paper has no rule for ties (ours): the larger summed clip probability, then the smaller
-    label. Raises `ValueError` for videos without clips, which it names.
+    Shapes: `(N, K)` probabilities, `(N,)` row numbers in `videos`, `V` ids. "mean" answers the
+    class of the largest mean probability, "vote" the class that most clips answer (Quan et al.
+    2020, eq. 14-15). The papers have no rule for ties (ours): of votes the larger mean
+    probability, then the smaller label. Raises `ValueError` for videos without clips, which it
+    names.
     """
     probabilities = np.asarray(clip_probabilities, "float64")
     row = np.asarray(video_of_clip)
@@ -60,9 +66,10 @@ def video_scores(
     votes = np.zeros(summed.shape, "int64")
     np.add.at(summed, row, probabilities)
     np.add.at(votes, (row, probabilities.argmax(1)), 1)  # eq. (14)
+    means = summed / votes.sum(1, keepdims=True)
     # Rounded, because the order of the clips must not decide a tie through the last bit.
-    rank = np.where(votes == votes.max(1, keepdims=True), np.round(summed, 9), -1)
-    return VideoScores(summed / votes.sum(1, keepdims=True), votes, rank.argmax(1))  # eq. (15)
+    predicted = np.round(decision(means, votes, aggregation), 12).argmax(1)
+    return VideoScores(means, votes, predicted)
 
 
 def _check_clips(probabilities, row, videos):
@@ -164,7 +171,7 @@ def calibration_error(
     """Expected calibration error over equal-width bins `(low, high]`, and the bins with videos.
 
     Guo et al. 2017, eq. (3): the confidence is the largest mean probability of a video and the
-    answer its class, which the vote may overrule; so this judges the probabilities, not the vote.
+    answer its class, which a vote may overrule; so this judges the probabilities, not a vote.
     """
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == np.asarray(labels)

@@ -22,7 +22,7 @@ from keras_attn.metrics.scores import Scores, read_scores, write_scores
 
 @dataclasses.dataclass(frozen=True)
 class FusedStream:
-    """One score file of a fusion; its accuracies are those of its own answers, the vote."""
+    """One score file of a fusion; its accuracies are those of its own answers."""
 
     path: Path
     model: str
@@ -98,9 +98,9 @@ def fuse(
 ) -> FusionSummary:
     """Fuse the score files of several models of the same videos.
 
-    The videos may be in any order. "probabilities" takes the weighted mean of the probabilities,
-    "logits" the weighted sum before the softmax, "l2" the weighted sum of logits that are centered
-    over the classes and divided by their norm.
+    The videos may be in any order. "probabilities" takes the weighted mean of the probabilities (of
+    a model that votes, of the shares of the votes), "logits" the weighted sum before the softmax,
+    "l2" the weighted sum of logits that are centered over the classes and divided by their norm.
 
     Args:
         files: Score files, or run folders, which stand for their scores of the test subset.

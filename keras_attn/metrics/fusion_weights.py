@@ -17,7 +17,7 @@ from keras_attn.metrics.scores import Scores, log_probabilities
 STEP = 0.05  # of the weights that a search tries
 # The addend of a stream, from its scores, at weight 1.
 KINDS = {
-    "probabilities": lambda scores: np.asarray(scores.probabilities, "float64"),
+    "probabilities": lambda scores: scores.decision,
     "logits": lambda scores: np.asarray(scores.logits, "float64"),  # TSN: before the softmax
     "l2": lambda scores: _unit(scores.logits),  # ActionVLAD (Girdhar et al. 2017)
 }
@@ -71,7 +71,8 @@ def fused_scores(streams: Sequence[Scores], weights: Sequence[float], kind: str)
     """The fusion of `aligned` streams, with weights that sum to one, as the scores of one model.
 
     With "logits" and "l2" the probabilities are the softmax of the sums: they rank the classes, but
-    are no more calibrated than these. Each video has one vote, for its answer.
+    are no more calibrated than these. Each video has one vote, for its answer. A stream that votes
+    adds its shares of the votes (`Scores.decision`), so that each stream keeps its own rule.
     """
     sums = _sums([KINDS[kind](scores) for scores in streams], weights)
     answers = _answers(sums)
@@ -82,6 +83,7 @@ def fused_scores(streams: Sequence[Scores], weights: Sequence[float], kind: str)
         logits=log_probabilities(sums) if kind == "probabilities" else sums,
         votes=np.eye(classes, dtype="int64")[answers],
         predicted=answers,
+        clip_aggregation="mean",  # of what is added
         model=" + ".join(f"{scores.model} ({scores.input})" for scores in streams),
         input="fused",
     )

@@ -6,6 +6,7 @@ Letters: `V` videos, `K` classes.
 
 import dataclasses
 import io
+import typing
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -14,13 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from keras_attn.errors import DataError
+from keras_attn.metrics.aggregation import Aggregation, decision
 from keras_attn.utils import files
 
+AGGREGATIONS = typing.get_args(Aggregation)
 INPUTS = ("rgb", "flow", "warped_flow", "rgb_and_flow", "trajectories", "fused")
 SUBSETS = ("train", "validation", "test")
 _KIND = "probabilities"
-_TEXTS = ("model", "input", "subset")
+_TEXTS = ("model", "input", "subset", "clip_aggregation")
 _LISTS = ("ids", "class_names")
+_KNOWN = {"input": INPUTS, "subset": SUBSETS, "clip_aggregation": AGGREGATIONS}
 _SUM_TOLERANCE = 1e-3  # float16 rows of a hundred classes add up this closely
 
 
@@ -32,6 +36,7 @@ class Scores:
     logarithms of the probabilities, which are the model's logits up to a constant for each clip;
     the decision values of the SVM for trajectories. `model` names the recipe's model, `input` its
     input (one of `INPUTS`) and `subset` the subset of the data (one of `SUBSETS`).
+    `clip_aggregation` is the rule by which `predicted` follows from the clips: "vote" or "mean".
     """
 
     ids: Sequence[str]
@@ -44,6 +49,12 @@ class Scores:
     model: str
     input: str
     subset: str
+    clip_aggregation: str = "mean"
+
+    @property
+    def decision(self) -> np.ndarray:
+        """Shares of the classes by the rule, `(V, K)`; the largest is the answer."""
+        return decision(self.probabilities, self.votes, self.clip_aggregation)
 
 
 def log_probabilities(probabilities) -> np.ndarray:
@@ -74,7 +85,7 @@ def read_scores(path) -> Scores:
     names = [field.name for field in dataclasses.fields(Scores)]
     try:
         with np.load(io.BytesIO(Path(path).read_bytes())) as file:
-            absent = sorted({"kind", *names} - set(file.files))
+            absent = sorted({"kind", *names} - set(file.files) - {"clip_aggregation"})
             if absent:
                 raise DataError(
                     f"{path}: not a score file of this version: it lacks {', '.join(absent)}. "
@@ -82,15 +93,25 @@ def read_scores(path) -> Scores:
                 )
             if str(file["kind"]) != _KIND:
                 raise DataError(f"{path}: holds {file['kind']!s}, expected {_KIND}")
-            arrays = {name: file[name] for name in names}
+            arrays = {name: file[name] for name in names if name in file.files}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; write one with `keras-attn evaluate`") from None
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as a score file ({error})") from error
     arrays |= {name: [str(x) for x in np.ravel(arrays[name])] for name in _LISTS}
-    scores = Scores(**arrays | {name: str(arrays[name]) for name in _TEXTS})
+    arrays |= {name: str(arrays[name]) for name in _TEXTS if name in arrays}
+    scores = Scores(**arrays)
     check_scores(scores, path)
-    return scores
+    return scores if "clip_aggregation" in arrays else _with_rule(scores)
+
+
+def _with_rule(scores):
+    """Scores of an earlier version, which answered by vote for every model, by the model's rule."""
+    if scores.model == "structured_attention":
+        return dataclasses.replace(scores, clip_aggregation="vote")
+    if scores.input in ("trajectories", "fused"):  # no clips
+        return scores
+    return dataclasses.replace(scores, predicted=np.round(scores.probabilities, 12).argmax(1))
 
 
 def check_scores(scores: Scores, path) -> None:
@@ -112,7 +133,7 @@ def check_scores(scores: Scores, path) -> None:
 def _check_values(scores, classes, path):
     if not scores.model:
         raise DataError(f"{path}: model is empty, expected the name of a model")
-    for name, known in (("input", INPUTS), ("subset", SUBSETS)):
+    for name, known in _KNOWN.items():
         if getattr(scores, name) not in known:
             expected = ", ".join(known)
             raise DataError(f"{path}: {name} is {getattr(scores, name)!r}, expected {expected}")

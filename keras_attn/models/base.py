@@ -23,7 +23,13 @@ class VideoClassifier(keras.Model):
         loss_term_names: Names of the terms that `loss_terms` returns.
         train_backbone: Whether the backbone learns. Saved with the model is what is frozen at that
             moment, whether by this argument or by `trainable = False` of any layer.
+
+    Attributes:
+        clip_aggregation: How the clips of a video become one answer, by the paper: "mean" averages
+            their probabilities, "vote" takes the class that most clips answer.
     """
+
+    clip_aggregation = "mean"
 
     def __init__(self, inputs, outputs, loss_term_names=(), train_backbone=True, **kwargs):
         # The one cast: under mixed precision softmaxes, losses and penalties need float32.

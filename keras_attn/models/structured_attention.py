@@ -96,6 +96,8 @@ class StructuredAttentionLSTM(VideoClassifier):
         ValueError: For an argument that cannot work.
     """
 
+    clip_aggregation = "vote"  # eq. (14)-(15)
+
     def __init__(
         self,
         num_classes,

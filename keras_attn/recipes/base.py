@@ -156,6 +156,8 @@ class Recipe:
         pretraining: Pre-training on optical flow.
         select: Keep the weights of the "last" epoch, or of the one with the "best" validation
             accuracy.
+        clip_aggregation: How the clips of a video become one answer: the "mean" of their
+            probabilities, or a majority "vote"; None for the rule of the model's paper.
         precision: Dtype policy; "auto" is mixed_float16 on a GPU and float32 elsewhere.
         seed: Seed of all random numbers.
 
@@ -187,6 +189,7 @@ class Recipe:
     clip_norm: float | None = None
     pretraining: Pretraining = Pretraining()
     select: typing.Literal["last", "best"] = "last"
+    clip_aggregation: typing.Literal["vote", "mean"] | None = None
     precision: typing.Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     seed: int = 0
 
@@ -253,6 +256,13 @@ class Recipe:
     def stream(self) -> Stream:
         """The input of the model at each position of a video."""
         return Stream(self.input, self.flow_method, self.clips.snippet)
+
+    @property
+    def aggregation(self) -> str:
+        """The rule for the clips of a video that applies: "vote" or "mean"."""
+        from keras_attn.models import MODELS
+
+        return self.clip_aggregation or MODELS[self.model].clip_aggregation
 
     @property
     def imported(self) -> str | None:

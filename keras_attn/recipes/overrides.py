@@ -8,7 +8,7 @@ import typing
 
 from keras_attn.errors import UsageError
 from keras_attn.recipes.base import Clips, Pretraining, Recipe
-from keras_attn.recipes.checks import alternatives
+from keras_attn.recipes.checks import alternatives, literals
 
 # What else `backbone=features:NAME` changes: there is no encoder to train, and no pixels.
 _FOR_IMPORTED = {
@@ -113,8 +113,9 @@ def check_model(recipe) -> None:
 
 def _read(path, value, kind):
     """`value` as one of type `kind`: as it is, or read from a text."""
-    if typing.get_origin(kind) is typing.Literal:
-        return value  # the recipe checks it
+    choices = literals(kind)
+    if choices:  # the recipe checks it
+        return None if None in choices and value in ("none", "null") else value
     given, kinds = value, alternatives(kind)
     value = _plain(value)
     if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):

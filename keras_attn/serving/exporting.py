@@ -44,9 +44,10 @@ def export(
     A model of features that were made elsewhere has `features` alone, which is also its
     `serving_default`, with the answers of `explain`.
 
-    The scores are `probabilities`, `logits` and `votes`, each `(B, K)`; the class names lie in
-    `assets/classes.txt`. A model of flow computes it from the frames, by TV-L1; one of another flow
-    cannot be exported.
+    The scores are `decision`, whose largest entry is the answer (the mean of the clips, or their
+    vote, by the model), `probabilities`, `logits` and `votes`, each `(B, K)`; the class names lie
+    in `assets/classes.txt`. A model of flow computes it from the frames, by TV-L1; one of another
+    flow cannot be exported.
 
     The version is one above the highest there. A version folder is complete and verified when it
     appears; nothing is left when verification fails. What killed exports left (`.staging-*`, which

@@ -231,6 +231,7 @@ def test_several_models_answer_by_their_weighted_means():
     np.testing.assert_allclose(answer["probabilities"], [[expected, 1 - expected]] * 2, rtol=1e-6)
     np.testing.assert_allclose(answer["logits"], np.log(answer["probabilities"]), rtol=1e-6)
     np.testing.assert_allclose(answer["votes"], [[0.25, 0.75]] * 2)
+    np.testing.assert_allclose(answer["decision"], [[0.775, 0.225]] * 2, rtol=1e-6)
     np.testing.assert_allclose(answer["when"], [[0.05, 0.065, 0.885]] * 2, rtol=1e-6)
     assert answer["where"].shape == (2, 3, 2, 2)
     # The 16 cells of the other, all in the upper left ones, on the 4 of the first.
@@ -254,6 +255,7 @@ class _Said:
         self.said = {
             "probabilities": [first, 1 - first],
             "votes": [vote, 1 - vote],
+            "decision": [vote, 1 - vote] if side == 2 else [first, 1 - first],
             "when": when,
             "where": np.stack([cells] * 3),
             "step_probabilities": [[first, 1 - first]] * 3,

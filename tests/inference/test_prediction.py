@@ -93,12 +93,9 @@ def test_predictions_are_plain_values(videos, model):
     assert Prediction("x", problem="why").as_dict()["problem"] == "why"
 
 
-def test_votes_come_before_probability_before_number():
-    assert ranking(np.array([0.1, 0.6, 0.3]), np.array([0.5, 0.0, 0.5])).tolist() == [2, 0, 1]
-    assert ranking(np.array([0.25] * 4), np.array([0.0, 0.5, 0.0, 0.5])).tolist() == [1, 3, 0, 2]
-    thirds = np.array([1, 1, 1], "float32") / np.array([3, 3, 3], "float32")
-    nearly = thirds + np.array([0, 1e-7, 0], "float32")
-    assert ranking(np.array([0.3, 0.2, 0.5]), nearly).tolist() == [2, 0, 1]
+def test_guesses_are_ranked_by_the_decision_then_by_number():
+    assert ranking(np.array([0.2, 0.5, 0.3])).tolist() == [1, 2, 0]
+    assert ranking(np.array([0.2, 0.3, 0.2, 0.3])).tolist() == [1, 3, 0, 2]
 
 
 def test_what_is_no_model_is_named(tmp_path, tiny_data, tiny_export):

@@ -74,7 +74,7 @@ def windows(length, step=1):
     return [window_indices(start, length, FRAMES, step) for start in starts]
 
 
-def plain(trained, frames, clips_frames, snippet=1):
+def plain(trained, frames, clips_frames, snippet=1, votes=True):
     """What `Recognizer` promises for one video `(T, H, W, 3)`, as loops over clips and frames."""
     pictures = transforms.resize_stretched(tf.constant(frames), SIZE).numpy()
     clips, where, when, steps = [], *([[] for _ in frames] for _ in range(3))
@@ -88,6 +88,7 @@ def plain(trained, frames, clips_frames, snippet=1):
             when[frame].append(float(maps["when"][0, i]))
             steps[frame].append(softmax(outputs["step_logits"][0, i].numpy()))
     clips = np.array(clips)
+    counts = np.bincount(clips.argmax(1), minlength=CLASSES)
     held = sorted(set(np.concatenate(clips_frames).tolist()))
     nearest = [min(held, key=lambda h: (abs(h - t), h)) for t in range(len(frames))]
     where, when, steps = ([values[t] for t in nearest] for values in (where, when, steps))
@@ -95,7 +96,8 @@ def plain(trained, frames, clips_frames, snippet=1):
     return {
         "probabilities": clips.mean(0),
         "logits": np.log(clips.mean(0)),
-        "votes": np.bincount(clips.argmax(1), minlength=CLASSES) / len(clips),
+        "votes": counts / len(clips),
+        "decision": (counts + clips.mean(0)) / (len(clips) + 1) if votes else clips.mean(0),
         "clip_probabilities": clips,
         "where": np.array([np.mean(maps, 0) for maps in where]),
         "when": when / when.sum(),
@@ -163,7 +165,7 @@ def test_snippets_of_a_network_that_sees_several_frames(rng):
         frames, chosen = video(length, batch=2), [segment_indices(length, 3, snippet=2)]
         answer = recognizer.answer_frames(frames)
         for i in range(2):
-            expected = plain(made, frames[i], chosen, snippet=2)
+            expected = plain(made, frames[i], chosen, 2, votes=False)
             assert_same({key: value[i].numpy() for key, value in answer.items()}, expected)
 
 
@@ -243,3 +245,14 @@ def test_without_attention_every_cell_weighs_the_same():
 def test_a_request_without_frames_or_videos_is_refused(recognizer, shape):
     with pytest.raises(tf.errors.InvalidArgumentError):
         recognizer.answer_frames(np.zeros(shape, "uint8"))
+
+
+@pytest.mark.parametrize("rule", [None, "vote", "mean"])
+def test_clips_become_one_answer_by_the_rule_of_the_recipe(rule):
+    clips = tf.constant([[[0.51, 0.49]], [[0.51, 0.49]], [[0.02, 0.98]]])  # (W, B, K)
+    asked = Recipe("structured_attention", clips=CLIPS, clip_aggregation=rule)
+    answer = recognition._video_answers(clips, asked.aggregation)
+    expected = [1.04 / 3, 1.96 / 3] if rule == "mean" else [(2 + 1.04 / 3) / 4, (1 + 1.96 / 3) / 4]
+    np.testing.assert_allclose(answer["decision"][0], expected, rtol=1e-6)
+    np.testing.assert_allclose(answer["probabilities"][0], [1.04 / 3, 1.96 / 3], rtol=1e-6)
+    assert Recipe("temporal_attention").aggregation == "mean"

@@ -15,7 +15,7 @@ def rng():
 def test_video_scores_equal_a_loop_and_ignore_the_order_of_the_clips(rng):
     probabilities = rng.dirichlet(np.ones(3), 40)
     row = np.concatenate([np.arange(7), rng.integers(0, 7, 33)])
-    scores = classification.video_scores(probabilities, row, list("abcdefg"))
+    scores = classification.video_scores(probabilities, row, list("abcdefg"), "vote")
     for video in range(7):
         clips = [probabilities[i] for i in range(40) if row[i] == video]
         votes = [sum(int(np.argmax(p)) == k for p in clips) for k in range(3)]
@@ -24,7 +24,7 @@ def test_video_scores_equal_a_loop_and_ignore_the_order_of_the_clips(rng):
         best = max(range(3), key=lambda k: (votes[k], sum(p[k] for p in clips), -k))
         assert scores.predicted[video] == best
     order = rng.permutation(40)
-    again = classification.video_scores(probabilities[order], row[order], list("abcdefg"))
+    again = classification.video_scores(probabilities[order], row[order], list("abcdefg"), "vote")
     np.testing.assert_array_equal(again.predicted, scores.predicted)
 
 
@@ -45,14 +45,16 @@ def test_video_scores_equal_a_loop_and_ignore_the_order_of_the_clips(rng):
 )
 def test_tie_rules(clips, expected, why):
     for order in (clips, clips[::-1]):
-        scores = classification.video_scores(np.array(order), np.zeros(len(clips), int), ["v"])
+        scores = classification.video_scores(
+            np.array(order), np.zeros(len(clips), int), ["v"], "vote"
+        )
         assert scores.predicted.tolist() == [expected], why
 
 
 def test_videos_without_clips_are_named():
     with pytest.raises(ValueError, match=r"without clips: b\.avi, d\.avi"):
         classification.video_scores(
-            np.eye(2), np.array([2, 0]), ["a.avi", "b.avi", "c.avi", "d.avi"]
+            np.eye(2), np.array([2, 0]), ["a.avi", "b.avi", "c.avi", "d.avi"], "mean"
         )
 
 
@@ -67,7 +69,7 @@ def test_videos_without_clips_are_named():
 )
 def test_clips_that_make_no_sense_are_refused(probabilities, row):
     with pytest.raises(ValueError, match="video_of_clip|finite"):
-        classification.video_scores(probabilities, row, ["a", "b"])
+        classification.video_scores(probabilities, row, ["a", "b"], "mean")
 
 
 def test_accuracies_and_confusion_equal_loops(rng):
@@ -163,3 +165,18 @@ def test_summary_gathers_the_parts(rng):
     assert summary.interval[0] <= summary.accuracy <= summary.interval[1]
     assert summary.largest_class_share == max(np.bincount(scores.labels)) / 23
     assert classification.summarize(some_scores(rng, classes=5)).top_5 is None
+
+
+THREE_CLIPS = np.array([[0.51, 0.49], [0.51, 0.49], [0.02, 0.98]])
+
+
+def test_the_two_rules_answer_differently():
+    for rule, answer in (("vote", 0), ("mean", 1)):
+        found = classification.video_scores(THREE_CLIPS, np.zeros(3, int), ["v"], rule)
+        assert found.predicted.tolist() == [answer]
+        np.testing.assert_allclose(found.probabilities, [[1.04 / 3, 1.96 / 3]])
+        assert found.votes.tolist() == [[2, 1]]
+    votes, means = np.array([[2, 1], [1, 1]]), np.array([[0.3, 0.7], [0.4, 0.6]])
+    found = classification.decision(means, votes, "vote")
+    np.testing.assert_allclose(found, [[2.3 / 4, 1.7 / 4], [1.4 / 3, 1.6 / 3]])
+    np.testing.assert_array_equal(classification.decision(means, votes, "mean"), means)
