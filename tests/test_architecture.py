@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "recipes": "backbones data models",
     "training": "backbones data datasets models recipes",
     "visualization": "metrics",
-    "inference": "data datasets decoding flow metrics models training.runs visualization",
+    "inference": "data datasets decoding flow metrics models recipes training.runs visualization",
     "evaluation": "data datasets inference metrics training.runs visualization",
     "serving": "data inference training.runs",
     "cli": "*",

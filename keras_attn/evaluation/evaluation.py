@@ -1,6 +1,7 @@
 """Score the videos of a subset of the data with a trained run, and write the report."""
 
 import dataclasses
+import hashlib
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Evaluation:
     folder: Path
     subset: str
     summary: classification.Summary
+    changes: dict = dataclasses.field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -50,13 +52,18 @@ class Evaluation:
     def as_dict(self) -> dict:
         numbers = dataclasses.asdict(self.summary)
         numbers["confusion"] = self.summary.confusion.tolist()
-        return {"folder": str(self.folder), "subset": self.subset, **numbers}
+        return {
+            "folder": str(self.folder),
+            "subset": self.subset,
+            "changes": self.changes,
+        } | numbers
 
 
 def evaluate(
     run: Path | str,
     *,
     data: Path | str | None = None,
+    changes: dict[str, object] | None = None,
     subset: str = "test",
     examples: int = 4,
     check: typing.Literal["quick", "full"] = "quick",
@@ -65,11 +72,14 @@ def evaluate(
     """Score a subset of the videos and write the report.
 
     The clips of a video become one answer by the rule of the model's paper, or of the recipe
-    (`clip_aggregation`). The files go to `RUN/evaluation/SUBSET/`.
+    (`clip_aggregation`). The files go to `RUN/evaluation/SUBSET/`,
+    those of changes or of other data to a folder beside it that names them.
 
     Args:
         run: Run folder.
         data: Data folder; the one that the run was trained on if not given.
+        changes: Fields of the recipe that need no training and their values, such as
+            `clips.test_frames` or `model.test_pooling`.
         subset: Subset of the split, as train, validation or test.
         examples: Number of the best and of the worst videos shown in the report.
         check: Whether files whose size and time have not changed since they were last checked are
@@ -88,10 +98,11 @@ def evaluate(
     if examples:  # before the work, not after it
         require("cv2", "drawing the report's pictures (none with `examples=0`)")
     run = runs.open_run(run)
-    recognizer = loading.load_recognizer(run.path)
+    recipe = loading.changed_recipe(run, changes)
+    recognizer = loading.load_recognizer(run.path, changes)
     source = open_source(
         data or run.facts["data"],
-        run.recipe,
+        recipe,
         run.facts["fold"],
         read=(subset,),
         training=False,
@@ -105,12 +116,12 @@ def evaluate(
         answers.append(recognizer.ask(**_inputs(recognizer, source, video))["clip_probabilities"])
         if progress:
             progress(done + 1, len(videos), video.id)
-    scores = _scores(run, subset, videos, answers)
+    scores = _scores(run, recipe.aggregation, subset, videos, answers)
     groups = {row.id: row.group for row in tables.read_manifest(source.data)}
     grouped = [groups[video.id] or video.id for video in videos]
     summary = classification.summarize(scores, grouped if any(groups.values()) else None)
-    folder = run.path / "evaluation" / subset
-    evaluation = Evaluation(folder, subset, summary)
+    folder = run.path / "evaluation" / _folder_name(run, source, subset, changes)
+    evaluation = Evaluation(folder, subset, summary, dict(changes or {}))
     write_scores(folder / "scores.npz", scores)
 
     def where(video):
@@ -121,6 +132,16 @@ def evaluate(
     write_json(folder / "metrics.json", report_dict(report))
     write_report(evaluation.report, report)
     return evaluation
+
+
+def _folder_name(run, source: Source, subset, changes):
+    """`SUBSET`, and what differs from the run: another evaluation must not overwrite its own."""
+    differences = [f"{name}={value}" for name, value in sorted((changes or {}).items())]
+    if not report_data.same_data(run, source):
+        path = source.data.resolve()
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]  # folders of one name
+        differences.append(f"data={path.name}-{digest}")
+    return "+".join([subset, *differences])
 
 
 def _check_source(run, source: Source, subset):
@@ -160,12 +181,10 @@ def _inputs(recognizer, source: Source, video) -> dict:
     return {"planes": planes, "frames": frames}
 
 
-def _scores(run, subset, videos, answers) -> Scores:
+def _scores(run, aggregation, subset, videos, answers) -> Scores:
     ids = [video.id for video in videos]
     video_of_clip = np.repeat(np.arange(len(videos)), [len(clips) for clips in answers])
-    together = classification.video_scores(
-        np.concatenate(answers), video_of_clip, ids, run.recipe.aggregation
-    )
+    together = classification.video_scores(np.concatenate(answers), video_of_clip, ids, aggregation)
     return Scores(
         ids=ids,
         labels=np.array([video.label for video in videos]),
@@ -177,5 +196,5 @@ def _scores(run, subset, videos, answers) -> Scores:
         model=run.recipe.model,
         input=run.recipe.input,
         subset=subset,
-        clip_aggregation=run.recipe.aggregation,
+        clip_aggregation=aggregation,
     )

@@ -54,6 +54,9 @@ def _example(where, video, paths, source, scores, row):
 def report(run, source: Source, evaluation, best, worst, remarks) -> Report:
     results = run.read_results()
     recipe = runs.flat(run.facts["recipe"])
+    changed = {
+        name.replace("model.", "arguments."): str(new) for name, new in evaluation.changes.items()
+    }
     subsets = [{"subset": name, "videos": len(videos)} for name, videos in source.subsets.items()]
     rows = tables.read_manifest(source.data)
     unusable = sum(not row.usable for row in rows)
@@ -67,7 +70,10 @@ def report(run, source: Source, evaluation, best, worst, remarks) -> Report:
         metrics=evaluation.summary,
         data=accounting,
         history=results["history"],
-        recipe=[(key, str(value), "") for key, value in recipe.items()],
+        recipe=[
+            (key, changed.get(key, str(value)), f"trained with {value}" if key in changed else "")
+            for key, value in (dict.fromkeys(changed) | recipe).items()
+        ],
         best=best,
         worst=worst,
         environment=list(run.facts["versions"].items()),

@@ -5,22 +5,66 @@ import zipfile
 
 import keras
 
-from keras_attn.errors import UserError
+from keras_attn.errors import UsageError, UserError
 from keras_attn.inference.fused_recognizer import FusedRecognizer
 from keras_attn.inference.recognizer import Recognizer
 from keras_attn.metrics.fusion_weights import default_weights, normalized
+from keras_attn.recipes import Recipe, check_model, override
 from keras_attn.training import runs
 
+# Fields of a recipe on which no weight depends.
+CHANGES = (
+    "clip_aggregation",
+    "clips.stride",
+    "clips.tail",
+    "clips.test_clips",
+    "clips.test_frames",
+    "model.test_keep",
+    "model.test_pooling",
+)
 
-def load_recognizer(path) -> Recognizer:
-    """The recognizer of a finished run; `UserError` when its model is not there or is damaged."""
+
+def changed_recipe(run, changes) -> Recipe:
+    """The recipe of a run with `changes` that need no training; `UsageError` for any other."""
+    for name in changes or {}:
+        if name not in CHANGES:
+            raise UsageError(
+                f"`changes` of {name}: needs a training (keras-attn train); a trained model can be "
+                f"asked with other {', '.join(CHANGES)}"
+            )
+    recipe = override(run.recipe, changes or {})
+    check_model(recipe)
+    return recipe
+
+
+def load_recognizer(path, changes=None) -> Recognizer:
+    """The recognizer of a finished run, with `changes` of its recipe that need no training.
+
+    Raises `UserError` when its model is not there or is damaged, `UsageError` for other changes.
+    """
     run = runs.open_run(path)
+    recipe = changed_recipe(run, changes)
     if not run.finished():
-        raise UserError(
-            f"{run.path}: the run is not finished; go on with: keras-attn train --resume"
-        )
-    model = _load_model(run.model)
-    return Recognizer(model, run.recipe, run.facts["input"].get("flow"))
+        raise UserError(f"{run.path}: the run is not finished; go on with: {_resume(run)}")
+    model = _load_model(run)
+    arguments = {key: recipe.arguments[key] for key in _arguments(changes)}
+    try:
+        model = _changed(model, arguments) if arguments else model
+        model.check_frames(recipe.clips.inference_frames)
+    except ValueError as error:
+        raise UsageError(f"`changes` {changes}: {error}") from error
+    return Recognizer(model, recipe, run.facts["input"].get("flow"))
+
+
+def _arguments(changes):
+    return [name.removeprefix("model.") for name in changes or {} if name.startswith("model.")]
+
+
+def _changed(model, arguments):
+    """The same model with other arguments, on which no weight depends."""
+    made = type(model).from_config(model.get_config() | arguments)
+    made.set_weights(model.get_weights())
+    return made
 
 
 def load_fused(opened, weights):
@@ -55,16 +99,23 @@ def fusion_weights(opened, weights=None) -> tuple[float, ...]:
     return normalized(weights, len(opened))
 
 
-def _load_model(path):
+def _resume(run):
+    return (
+        f"keras-attn train RECIPE --data {run.facts['data']} --workdir {run.path} --resume, with "
+        "the recipe and the settings of its start"
+    )
+
+
+def _load_model(run):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # argument warnings were already shown in training
             # Keras only warns when it leaves layers with random weights.
             warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
-            return keras.models.load_model(path, compile=False)
+            return keras.models.load_model(run.model, compile=False)
     except (OSError, ValueError, KeyError, TypeError, UserWarning, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of "
+            f"{run.model}: cannot be loaded ({str(error).splitlines()[0]}). It is damaged, or of "
             "another version of keras_attn. Remove it and write it again with: "
-            "keras-attn train --resume"
+            f"{_resume(run)}"
         ) from error

@@ -27,7 +27,9 @@ def opened_once(tiny_run):
         patch.setattr(
             loading,
             "load_recognizer",
-            lambda path: recognizer if open_run(path).finished() else load(path),
+            lambda path, changes=None: (
+                load(path, changes) if changes or not open_run(path).finished() else recognizer
+            ),
         )
         yield
 
@@ -182,3 +184,21 @@ def test_an_unfinished_run_and_missing_data_are_refused(run, tmp_path):
     (run / "model.keras").unlink()
     with pytest.raises(UserError, match="is not finished; go on with"):
         evaluate(run)
+
+
+def test_what_needs_no_training_is_changed_beside_the_plain_evaluation(run):
+    plain = evaluate(run, examples=0).folder / "scores.npz"
+    before = plain.read_bytes()
+    changes = {"clips.stride": "1", "clip_aggregation": "mean"}
+    found = evaluate(run, changes=changes, examples=0)
+    assert found.folder.name == "test+clip_aggregation=mean+clips.stride=1"
+    rows = files.read_json(found.folder / "metrics.json")["recipe"]
+    assert any("clips.stride" in str(row) and "trained with 3" in str(row) for row in rows)
+    scores = read_scores(found.folder / "scores.npz")
+    assert set(scores.votes.sum(1)) == {8} and scores.clip_aggregation == "mean"
+    np.testing.assert_array_equal(scores.predicted, scores.probabilities.argmax(1))
+    assert read_scores(plain).clip_aggregation == "vote" and plain.read_bytes() == before
+    with pytest.raises(UsageError, match="`changes` of clips.frames: needs a training"):
+        evaluate(run, changes={"clips.frames": 4})
+    with pytest.raises(UsageError, match="has no argument 'test_keep'"):
+        evaluate(run, changes={"model.test_keep": 4})

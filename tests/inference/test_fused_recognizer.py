@@ -114,3 +114,18 @@ def test_models_that_cannot_be_fused_are_refused(tiny_run, tiny_export, flow_run
     write_json(other / "run.json", read_json(other / "run.json") | {"classes": list("abcd")})
     with pytest.raises(UserError, match="answers other classes"):
         open_model([tiny_run, other])
+
+
+def test_a_trained_model_answers_with_other_segments_and_pooling(flow_run):
+    load = loading.load_recognizer.__wrapped__
+    changes = {"model.test_pooling": "confidence", "model.test_keep": "2", "clips.test_frames": "6"}
+    plain, changed = load(flow_run), load(flow_run, changes)
+    assert (plain.frames, changed.frames) == (5, 6)
+    config = changed.model.get_config()
+    assert (config["test_pooling"], config["test_keep"]) == ("confidence", 2)
+    for one, other in zip(plain.model.get_weights(), changed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UsageError, match="test_keep must be at most the 6 segments given, got 7"):
+        load(flow_run, changes | {"model.test_keep": 7})
+    with pytest.raises(UsageError, match="`changes` of model.groups: needs a training"):
+        load(flow_run, {"model.groups": 1})

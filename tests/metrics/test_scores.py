@@ -9,6 +9,7 @@ from score_files import some_scores
 
 from keras_attn.data import streams
 from keras_attn.errors import DataError
+from keras_attn.metrics.fusion_weights import fused_scores
 from keras_attn.metrics.scores import INPUTS, log_probabilities, read_scores, write_scores
 
 
@@ -106,3 +107,17 @@ def test_files_that_are_no_score_files_are_named(rng, tmp_path):
 
 def test_score_files_know_every_input_of_a_recipe():
     assert set(streams.INPUTS) <= set(INPUTS)
+
+
+@pytest.mark.parametrize(("model", "answer"), [("structured_attention", 0), ("where_and_when", 1)])
+def test_an_earlier_file_answers_by_the_rule_of_its_model(rng, tmp_path, model, answer):
+    means, votes = np.array([[0.3, 0.7]]), np.array([[2, 1]])
+    one = {"probabilities": means, "votes": votes, "predicted": np.array([0]), "model": model}
+    scores = some_scores(rng, 1, 2, logits=log_probabilities(means), **one)
+    arrays = {f.name: np.array(getattr(scores, f.name)) for f in dataclasses.fields(scores)}
+    del arrays["clip_aggregation"]
+    np.savez(tmp_path / "scores.npz", kind="probabilities", **arrays)
+    found = read_scores(tmp_path / "scores.npz")
+    assert found.predicted.tolist() == [found.decision.argmax()] == [answer]
+    fused = fused_scores([found, found], (0.5, 0.5), "probabilities")
+    assert fused.predicted.tolist() == [answer], "a model fused with itself answers as it does"
