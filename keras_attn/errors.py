@@ -23,6 +23,7 @@ class DataError(UserError):
 
 _INSTALL = {
     "cv2": "pip install opencv-contrib-python-headless (any OpenCV wheel serves, one only)",
+    "keras_hub": 'pip install "keras_attn[hub]"',
     "sklearn": 'pip install "keras_attn[trajectories]"',
     "skimage": 'pip install "keras_attn[trajectories]"',
     "safetensors.numpy": "pip install safetensors",

@@ -1,13 +1,13 @@
 """Which maps of a backbone a cache of its features holds, and the model that computes them."""
 
-from keras_attn.backbones.registry import BACKBONES, built, chosen, tensor
+from keras_attn.backbones.registry import built, chosen, find_backbone, tensor
 from keras_attn.backbones.spec import CachedMap
 from keras_attn.layers import AdaptiveMaxPool
 
 
 def build_maps(name, size, weights, maps, channels=3):
     """As `build_backbone`, to a list of outputs, one for each `CachedMap` of `maps`."""
-    backbone = BACKBONES[name]
+    backbone = find_backbone(name)
 
     def outputs(network):
         found = []
@@ -34,7 +34,7 @@ def cached_maps(name, endpoint=None):
 
 def mean_of(name, endpoint):
     """The `CachedMap` whose mean over the cells an endpoint is, or None."""
-    backbone = BACKBONES[name]
+    backbone = find_backbone(name)
     pooled = backbone.endpoints[endpoint].layer == "pooled"
     return _cached(backbone, backbone.maps[-1]) if pooled else None
 

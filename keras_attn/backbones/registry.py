@@ -1,5 +1,6 @@
 """The table of all backbones, and models built from it."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -7,18 +8,22 @@ from keras import layers
 
 from keras_attn.backbones import (
     bn_inception,
+    hub,
     imagenet,
     motion_reinforcement,
+    own,
     temporal_shift_resnet,
     tiny,
     vgg,
 )
 from keras_attn.backbones.pixels import normalization, stream_channels
 from keras_attn.backbones.run_weights import load_run, run_channels
+from keras_attn.backbones.spec import Backbone
 from keras_attn.backbones.weights import flow_weights, load
 from keras_attn.errors import UserError
 from keras_attn.layers import AdaptiveMaxPool, PerFrame
 from keras_attn.utils.checks import check_option
+from keras_attn.utils.plain import slug
 
 BACKBONES = {
     backbone.name: backbone
@@ -39,6 +44,34 @@ BACKBONES = {
 }
 
 
+def find_backbone(backbone) -> Backbone | None:
+    """The entry of a backbone, however it is given; None for None.
+
+    Args:
+        backbone: Name in `BACKBONES`; "hub:PRESET" or "hub:FOLDER", see `backbones.hub`; a
+            `keras.Model` from frames (b, H, W, channels) to maps or vectors, or from clips
+            (B, T, H, W, channels), see `backbones.own`; or what `get_config` says of one of these.
+
+    Raises:
+        ValueError: For what is no backbone.
+        UserError: For a preset where KerasHub is not installed or the preset cannot be fetched.
+    """
+    if backbone is None or isinstance(backbone, Backbone):
+        return backbone
+    if isinstance(backbone, keras.Model):
+        return own.of_model(backbone)
+    if isinstance(backbone, dict):
+        if "hub" in backbone:
+            return dataclasses.replace(hub.from_config(backbone), fill=None)
+        return own.of_model(keras.saving.deserialize_keras_object(backbone))
+    if not isinstance(backbone, str):
+        raise ValueError(f"backbone must be a name, a keras.Model or None, got {backbone!r}")
+    if backbone.startswith(hub.PREFIX):
+        return hub.find(backbone)
+    check_option("backbone", backbone, (*BACKBONES, "hub:PRESET"))
+    return BACKBONES[backbone]
+
+
 def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     """Build a `keras.Model` from frames to one of a backbone's endpoints, preprocessing inside.
 
@@ -51,12 +84,13 @@ def build_backbone(name, size=None, weights=None, endpoint=None, channels=3):
     first; a backbone that is `reinforced` takes both and gives one.
 
     Args:
-        name: Name in `BACKBONES`.
+        name: Name in `BACKBONES`, or what else `find_backbone` takes.
         size: Pixels of a side, or (H, W); None for the backbone's own.
-        weights: "imagenet" (downloaded by Keras), the path of a weights file (HDF5, or PyTorch's
-            names in .safetensors or .npz: `convert.load_torch_state`), the folder of a run whose
-            model has this backbone, whole, or None (random); weights for RGB serve flow too.
-        endpoint: Name in `BACKBONES[name].endpoints`, None for the backbone's own. Several maps
+        weights: "imagenet" (downloaded by Keras), "preset" (those of "hub:PRESET"), the path of a
+            weights file (HDF5, or PyTorch's names in .safetensors or .npz:
+            `convert.load_torch_state`), the folder of a run whose model has this backbone, whole,
+            or None (random); weights for RGB serve flow too.
+        endpoint: Name in `find_backbone(name).endpoints`, None for the backbone's own. Several maps
             joined by "+" are max-pooled to the cells of the last and concatenated along the
             channels.
         channels: Number of channels of a frame.
@@ -80,8 +114,7 @@ def whole_network(name, size=None, weights=None, channels=3):
     It is that of RGB, also for other `channels`, unless `weights` are of a network for these. The
     errors are those of `build_backbone`.
     """
-    check_option("backbone", name, BACKBONES)
-    backbone = BACKBONES[name]
+    backbone = find_backbone(name)
     sides = _sides(backbone, size, channels)
     one_network = backbone.reinforced or not all(stream_channels(channels))
     if weights is not None and one_network:
@@ -110,14 +143,14 @@ def _sides(backbone, size, channels):
 def built(backbone, size, weights, channels, outputs):
     """The backbone from frames to `outputs(network)`: a tensor, or a list of several."""
     height, width = _sides(backbone, size, channels)
-    if all(stream_channels(channels)) and not backbone.reinforced:
+    if all(stream_channels(channels)) and not backbone.reinforced and backbone.pixels:
         return _side_by_side(backbone, size, weights, channels, outputs)
     network = _network(backbone, height, width, channels, weights)
     cut = keras.Model(network.input, outputs(network))
     frames = keras.Input(network.input_shape[1:], name="frames")
     # `call` puts the layers themselves into the model, under the names that weights files know.
-    x = cut.call(normalization(backbone.pixels, channels)(frames))
-    return keras.Model(frames, x, name=backbone.name)
+    scaled = normalization(backbone.pixels, channels)(frames) if backbone.pixels else frames
+    return keras.Model(frames, cut.call(scaled), name=slug(backbone.name))
 
 
 def _side_by_side(backbone, size, weights, channels, outputs):
@@ -136,7 +169,7 @@ def _side_by_side(backbone, size, weights, channels, outputs):
         maps = [layers.Concatenate()(pair) for pair in pairs]
     else:
         maps = layers.Concatenate(name="streams")([rgb, flow])
-    return keras.Model(frames, maps, name=backbone.name)
+    return keras.Model(frames, maps, name=slug(backbone.name))
 
 
 def endpoint_channels(name, endpoint=None):
@@ -172,7 +205,8 @@ def backbone_tail(name, endpoint, map_size, weights=None):
     backbone, endpoints = chosen(name, endpoint)
     if endpoint not in backbone.maps:
         raise ValueError(
-            f"endpoint of {name} must be one of {', '.join(backbone.maps)}, got {endpoint!r}"
+            f"endpoint of {backbone.name} must be one of {', '.join(backbone.maps)}, got "
+            f"{endpoint!r}"
         )
     channels = run_channels(weights) or 3  # behind the first layer it does not matter
     network = _network(backbone, backbone.size, backbone.size, channels, weights)
@@ -184,48 +218,21 @@ def backbone_tail(name, endpoint, map_size, weights=None):
     # A copy, so that the first part of the network is not kept.
     tail = keras.models.clone_model(cut, input_tensors=keras.Input(x.shape[1:]))
     if weights is not None:
-        _copy_weights(cut, tail, name, map_size)
+        _copy_weights(cut, tail, backbone.name, map_size)
     x = tail.call(x)
     if not backbone.per_frame:
         x = layers.Reshape(x.shape[2:], name="vector")(x)
-    return keras.Model(maps, x, name=f"{name}_tail")
-
-
-def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
-    """Return a model's inputs, by name, and its features, from a cache or from frames.
-
-    Without a backbone the input is `features`, with one `video`, bytes from 0 to 255. The backbone
-    runs on each frame, or on the clip, under the layer name "backbone".
-
-    Args:
-        backbone: Name in `BACKBONES`, or None.
-        input_shape: (T, h, w, C) or (T, D) of features, or (T, H, W, channels) of a video.
-        backbone_weights: `weights` of `build_backbone`.
-        endpoint: As for `build_backbone`.
-
-    Raises:
-        ValueError, UserError: As `build_backbone`.
-    """
-    if backbone is None:
-        features = keras.Input(input_shape, name="features")
-        return {"features": features}, features
-    video = keras.Input(input_shape, name="video")
-    _, *size, channels = input_shape
-    network = build_backbone(backbone, size, backbone_weights, endpoint, channels)
-    if BACKBONES[backbone].per_frame:
-        return {"video": video}, PerFrame(network, name="backbone")(video)
-    return {"video": video}, keras.Model(network.input, network.output, name="backbone")(video)
+    return keras.Model(maps, x, name=f"{backbone.name}_tail")
 
 
 def chosen(name, endpoint):
-    check_option("backbone", name, BACKBONES)
-    backbone = BACKBONES[name]
+    backbone = find_backbone(name)
     endpoints = (endpoint or backbone.endpoint).split("+")
     known = backbone.endpoints if len(endpoints) == 1 else backbone.maps
     if not set(known).issuperset(endpoints):
         raise ValueError(
-            f"endpoint of {name} must be one of {', '.join(backbone.endpoints)}, or maps of these "
-            f"joined by '+', got {endpoint!r}"
+            f"endpoint of {backbone.name} must be one of {', '.join(backbone.endpoints)}, or maps "
+            f"of these joined by '+', got {endpoint!r}"
         )
     return backbone, endpoints
 
@@ -271,7 +278,8 @@ def _copy_weights(cut, tail, name, map_size):
 def tensor(network, backbone, name):
     layer, _, side, *_ = backbone.endpoints[name]
     if layer == "pooled":
-        return _pooled(network.output)
+        several = isinstance(network.output, list)
+        return _pooled(tensor(network, backbone, backbone.maps[-1]) if several else network.output)
     at = {"index": layer} if isinstance(layer, int) else {"name": layer}
     return getattr(network.get_layer(**at), side)
 

@@ -40,7 +40,7 @@ class CachedMap(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """One entry of `BACKBONES`.
+    """One entry of `BACKBONES`, or a foreign network in the same terms.
 
     `network(height, width, channels)` gives a new `keras.Model` with random weights from normalized
     frames, or from clips where `per_frame` is False, as far as the last endpoint; for three
@@ -55,13 +55,17 @@ class Backbone:
     pyramid: tuple[str, ...]  # levels for paper 004, low to high; attention acts on the last
     size: int  # side in pixels of the frames that it was designed for
     minimum_size: int  # side in pixels of the smallest frames that leave a map
-    pixels: PixelScale
+    pixels: PixelScale | None  # None: the network takes pixels from 0 to 255
     description: str
     weights_file: str  # the kinds of file that `weights` may name
     download: Callable | None = None  # returns the published model; None: there is none to download
     vector: str = "pooled"  # the first endpoint without cells
     per_frame: bool = True  # False: it sees the frames of a clip together
     reinforced: bool = False  # True: it sees RGB and flow together, and has endpoints in RGB
+    frames: int | None = None  # of a clip, where it sees clips of one length only
+    fill: Callable | None = None  # gives a network the weights of its preset
+    tail: bool = True  # False: behind a map there is nothing but its mean over the cells
+    config: dict | None = None  # where it is not in the table: what builds it again
 
     @property
     def maps(self):
@@ -71,4 +75,9 @@ class Backbone:
 
     @property
     def preprocessing(self):
-        return self.pixels.description
+        return self.pixels.description if self.pixels else "pixels from 0 to 255"
+
+    @property
+    def reference(self):
+        """The configuration of a model with this backbone: a name of the table, or `config`."""
+        return self.config or self.name

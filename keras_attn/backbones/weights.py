@@ -36,11 +36,19 @@ def flow_weights(rgb_kernel, channels):
 
 
 def load(network, backbone, weights):
-    """Fill a network of the table's entry `backbone` with "imagenet", a file or a run of that path.
+    """Fill a network of the entry `backbone` with "imagenet", a file or a run of that path.
 
-    Raises `UserError`, which says what to give instead.
+    For a preset of KerasHub "preset" is the same as "imagenet". Raises `UserError`, which says what
+    to give instead, and `ValueError` for a model of the user's, which has its weights.
     """
-    if Path(weights).is_dir():
+    if not backbone.pixels:
+        raise ValueError(
+            f"backbone_weights must be None for the model {backbone.name!r}, which has its own, "
+            f"got {str(weights)!r}"
+        )
+    if backbone.fill and weights in ("imagenet", "preset"):
+        backbone.fill(network)
+    elif Path(weights).is_dir():
         load_run(network, backbone, weights)
     elif weights != "imagenet":
         load_weights_file(network, weights, backbone.name, backbone.weights_file)

@@ -25,6 +25,7 @@ from keras_attn.data.store import DerivedStore
 from keras_attn.data.streams import RGB
 from keras_attn.datasets import tables
 from keras_attn.errors import DataError
+from keras_attn.utils.plain import slug
 
 _ROWS = 64  # maps that are copied at once
 
@@ -123,7 +124,7 @@ class FeatureFolder(DerivedStore):
     what = "features"
 
     def __init__(self, data, backbone: str, size: int, stream=RGB, endpoint: str = ""):
-        super().__init__(data, f"{data}/features/{backbone}-{size}{stream.suffix}")
+        super().__init__(data, f"{data}/features/{slug(backbone)}-{size}{stream.suffix}")
         self.backbone, self.size, self.stream, self.endpoint = backbone, size, stream, endpoint
         self.weights_path = self.folder / "backbone.weights.h5"
 

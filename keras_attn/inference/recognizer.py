@@ -79,6 +79,7 @@ class Recognizer(Answers):
             length = tf.TensorSpec((), tf.int32, "length")
             self.answer_features = graph(self.from_features, features)
             self.answer_held_features = graph(self.from_held_features, features, length)
+        model.check_frames(self.frames)
         self.model = swap_input(model, backbone, (self.frames, *shape), cached=self.per_frame)
         clips = tf.TensorSpec((None, self.frames, *shape))
         self._clip_answers = graph(self._clip_answers, clips)

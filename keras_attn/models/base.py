@@ -5,7 +5,7 @@ import warnings
 import keras
 from keras import ops
 
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import find_backbone
 
 
 class VideoClassifier(keras.Model):
@@ -79,6 +79,16 @@ class VideoClassifier(keras.Model):
 
     def check_frames(self, frames):
         """Raise a `ValueError` unless the model can answer for clips of `frames` frames."""
+        if not takes_frames(self) or self.per_frame:
+            return
+        length, steps = (
+            s[1] for s in (self.image_network.input_shape, self.image_network.output_shape)
+        )
+        if length not in (None, frames) or steps not in (None, frames):
+            raise ValueError(
+                f"the backbone takes clips of {length} frames and gives maps of {steps}: both must "
+                f"be the {frames} frames of a clip here"
+            )
 
     # === Input ===
 
@@ -90,7 +100,7 @@ class VideoClassifier(keras.Model):
     @staticmethod
     def endpoint(backbone, arguments):
         """Return the output of the backbone that a model built with `arguments` reads."""
-        return BACKBONES[backbone].endpoint
+        return find_backbone(backbone).endpoint
 
     @property
     def image_network(self):
@@ -106,7 +116,7 @@ class VideoClassifier(keras.Model):
     @property
     def per_frame(self):
         """Whether the backbone sees each frame by itself, so that its output can be cached."""
-        return BACKBONES[self.get_config()["backbone"]].per_frame
+        return len(self.image_network.input_shape) == 4
 
     # === Configuration ===
 

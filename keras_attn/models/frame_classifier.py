@@ -23,7 +23,7 @@ Differences from the papers, and notes:
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones import BACKBONES, features_input
+from keras_attn.backbones import features_input, find_backbone
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape
@@ -43,7 +43,8 @@ class FrameClassifier(VideoClassifier):
         num_classes: Number K of classes.
         input_shape: Shape of the input without the batch; T may be None.
         dropout: Rate for the input of the classifier.
-        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone: What `keras_attn.backbones.find_backbone` takes: a name, "hub:PRESET" or a
+            `keras.Model`; or None for features.
         train_backbone: Whether the backbone learns, which is what this model is for. Saved with the
             model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
@@ -65,6 +66,7 @@ class FrameClassifier(VideoClassifier):
     ):
         check_at_least(2, num_classes=num_classes)
         check_dropout(dropout)
+        backbone = find_backbone(backbone)
         layout = "(T, H, W, channels) of a video"
         if backbone is None:
             layout = f"({'T, h, w, C' if len(input_shape) == 4 else 'T, D'}) of features"
@@ -87,14 +89,14 @@ class FrameClassifier(VideoClassifier):
             num_classes=num_classes,
             input_shape=input_shape,
             dropout=dropout,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             train_backbone=train_backbone,
         )
 
     @staticmethod
     def endpoint(backbone, arguments):
         """The last vector of the backbone, so that all of it learns: fc7 of VGG-16."""
-        return [*BACKBONES[backbone].endpoints][-1]
+        return [*find_backbone(backbone).endpoints][-1]
 
     def supervised(self, labels, outputs, sample_weight=None):
         logits = outputs["step_logits"]

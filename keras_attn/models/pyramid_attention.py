@@ -63,18 +63,18 @@ import warnings
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones import (
-    BACKBONES,
-    backbone_tail,
-    endpoint_channels,
-    features_input,
-    stream_channels,
-)
+from keras_attn.backbones import features_input, find_backbone
 from keras_attn.layers import PyramidAttention
 from keras_attn.layers.pyramid_attention import MODES
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.pyramid_levels import (
+    backbone_levels,
+    feature_levels,
+    level_names,
+    network_behind,
+)
 from keras_attn.models.pyramid_map import attend, average_frames, levels_of_streams
-from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
+from keras_attn.utils.checks import check_at_least, check_dropout, check_option
 
 # Below this attention of a frame its cells are not told apart: it is rounding error.
 _MINIMUM_SHARE = 1e-30
@@ -86,7 +86,8 @@ class PyramidAttentionNetwork(VideoClassifier):
 
     Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or `(..., 3 +
     2L)` of both for a backbone that is `reinforced`; or with `cached=True` `{"features": (B, T, h,
-    w, C)}`, the output of `build_backbone(backbone, endpoint="+".join(levels))`. Outputs: `logits`
+    w, C)}`, the output of `build_backbone(backbone, endpoint="+".join(levels))`, or without a
+    backbone any features (B, T, h, w, C) or (B, T, D). Outputs: `logits`
     (B, K); `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the
     cells of the new map, of the weights that made them; and, with attention, `interaction` and
     `pyramid` (B,), the penalties of each video. Labels are integers (B,); compile with
@@ -98,9 +99,12 @@ class PyramidAttentionNetwork(VideoClassifier):
         input_shape: Shape of the input without the batch; T may be None. A model takes any T: 3 in
             training and 25 in inference in the paper, or 1 for images.
         levels: 1 to 4 endpoints of the backbone, from input to output, or None for the three of
-            `BACKBONES[backbone].pyramid`; the attention is on the last, table 1. The vector of a
-            backbone can be the only level: `features` are (B, T, D) then, and the attention is over
-            frames.
+            `find_backbone(backbone).pyramid`; the attention is on the last, table 1. The vector of
+            a backbone can be the only level: `features` are (B, T, D) then, and the attention is
+            over frames.
+        level_channels: Without a backbone, the numbers of channels of the 1 to 4 levels that lie
+            side by side in the features, low to high; None for one level. Behind the attention is
+            then the mean over the cells.
         fusion: How the scores of the levels are joined, see `keras_attn.layers.PyramidAttention`.
         mode: "interaction", "shared", "uniform" ("interaction" with equal weights, without the two
             losses) or "none", which reads the last level only.
@@ -110,8 +114,9 @@ class PyramidAttentionNetwork(VideoClassifier):
         pyramid_form: `form` of `keras_attn.losses.pyramid`.
         aggregate_norm: "l2" or "l1", see `keras_attn.layers.PyramidAttention`.
         dropout: Rate for the input of the classifier.
-        backbone: Name in `keras_attn.backbones.BACKBONES`, with `cached=True` too: the model holds
-            the network behind the last level.
+        backbone: What `keras_attn.backbones.find_backbone` takes, with `cached=True` too: the model
+            holds the network behind the last level. None for features of any other network. Behind
+            levels of "hub:PRESET" and of a `keras.Model` is the mean over the cells.
         cached: Whether the input is the cached levels.
         train_backbone: Whether the backbone learns, the network behind the last level included. In
             the paper it does. Saved with the model.
@@ -127,8 +132,9 @@ class PyramidAttentionNetwork(VideoClassifier):
     def __init__(
         self,
         num_classes,
-        input_shape=(3, 299, 299, 3),  # section 5
+        input_shape=(3, 8, 8, 2080),  # section 5: the last level of Inception-ResNet-v2
         levels=None,
+        level_channels=None,
         fusion="product",  # table 3
         mode="interaction",
         interaction=1e-4,  # beta, section 5
@@ -137,23 +143,27 @@ class PyramidAttentionNetwork(VideoClassifier):
         pyramid_form="safe",
         aggregate_norm="l2",
         dropout=0.5,  # section 5; 0.7 for optical flow
-        backbone="inception_resnet_v2",
+        backbone=None,
         cached=False,
         backbone_weights=None,
         train_backbone=True,
         **kwargs,
     ):
         _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction)
-        names = _levels(levels, backbone)
-        input_shape = tuple(input_shape)
-        _check_features(input_shape, names, backbone, cached, self.streams)
+        input_shape, backbone = tuple(input_shape), find_backbone(backbone)
+        names = level_names(levels, backbone) if backbone else ("features",)
+        if backbone is None:
+            sizes = feature_levels(input_shape, level_channels, levels, self.streams)
+        elif level_channels is None:
+            sizes = backbone_levels(input_shape, names, backbone, cached, self.streams)
+        else:
+            raise ValueError("level_channels are for features of no backbone: backbone=None")
         # === Graph ===
-        endpoint = "+".join(names)
         inputs, features = features_input(
-            None if cached else backbone, input_shape, backbone_weights, endpoint
+            None if cached else backbone, input_shape, backbone_weights, "+".join(names)
         )
-        maps = levels_of_streams(features, endpoint_channels(backbone, endpoint), self.streams)
-        tail = _tail(backbone, names[-1], maps[-1].shape[2:], backbone_weights)
+        maps = levels_of_streams(features, sizes, self.streams)
+        tail = network_behind(backbone, names[-1], maps[-1].shape[2:], backbone_weights)
         if mode == "none":
             vector, outputs = average_frames(maps[-1], tail)
         else:
@@ -177,6 +187,7 @@ class PyramidAttentionNetwork(VideoClassifier):
             num_classes=num_classes,
             input_shape=input_shape,
             levels=levels and names,
+            level_channels=level_channels and sizes,
             fusion=fusion,
             mode=mode,
             interaction=interaction,
@@ -185,7 +196,7 @@ class PyramidAttentionNetwork(VideoClassifier):
             pyramid_form=pyramid_form,
             aggregate_norm=aggregate_norm,
             dropout=dropout,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             cached=cached,
             train_backbone=train_backbone,
         )
@@ -224,51 +235,10 @@ class PyramidAttentionNetwork(VideoClassifier):
 
     @staticmethod
     def endpoint(backbone, arguments):
-        return "+".join(_levels(arguments.get("levels"), backbone))
+        return "+".join(level_names(arguments.get("levels"), find_backbone(backbone)))
 
     def get_config(self):
         return {**super().get_config(), **self.config}
-
-
-def _tail(backbone, level, map_shape, weights):
-    """From the attended map to the vector that the classifier reads."""
-    *size, channels = map_shape
-    if level == BACKBONES[backbone].vector:
-        return layers.Reshape((channels,), name="tail")
-    tail = backbone_tail(backbone, level, tuple(size), weights)
-    return keras.Model(tail.input, tail.output, name="tail")
-
-
-def _levels(levels, backbone):
-    if backbone not in BACKBONES:
-        raise ValueError(
-            f"backbone must be one of {', '.join(BACKBONES)}, with cached features too, since the "
-            f"layers behind the attention are in the model, got {backbone!r}"
-        )
-    if levels is None:
-        return BACKBONES[backbone].pyramid
-    endpoints = BACKBONES[backbone].endpoints
-    if not 1 <= len(levels) <= 4 or [name for name in endpoints if name in levels] != [*levels]:
-        raise ValueError(
-            f"levels must be 1 to 4 of {', '.join(endpoints)}, in this order, got {levels!r}"
-        )
-    return tuple(levels)
-
-
-def _check_features(input_shape, names, backbone, cached, streams):
-    if streams > 1 and BACKBONES[backbone].reinforced:
-        raise ValueError(f"backbone must see one stream, got {backbone!r}, which joins two itself")
-    channels = streams * sum(endpoint_channels(backbone, "+".join(names)))
-    both = streams > 1 or BACKBONES[backbone].reinforced
-    layout = f"(T, H, W, {'3 + 2L) of a video of RGB and flow' if both else '3) of a video'}"
-    if cached:
-        cells = "" if names[-1] == BACKBONES[backbone].vector else "h, w, "
-        layout = f"(T, {cells}{channels}) of cached {'+'.join(names)}"
-        layout += f", of {streams} streams" if streams > 1 else ""
-    check_input_shape(input_shape, layout)
-    fits = input_shape[-1] == channels if cached else all(stream_channels(input_shape[-1])) == both
-    if not fits:
-        raise ValueError(f"input_shape must be {layout}, got {input_shape}")
 
 
 def _check_arguments(num_classes, dropout, mode, interaction, pyramid, interaction_reduction):

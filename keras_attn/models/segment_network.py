@@ -3,7 +3,8 @@
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones import build_backbone, flownet_s
+from keras_attn.backbones import build_backbone, features_input, flownet_s
+from keras_attn.backbones.model_input import check_maps, warn_of_random_weights
 from keras_attn.backbones.weights import load_weights_file
 from keras_attn.layers import LocationAttention, WeightedPool
 
@@ -15,15 +16,38 @@ FLOW_NETWORKS = {
 }
 
 
+def segment_input(backbone, input_shape, weights, shared):
+    """The inputs of a model, its segments, and of one segment the input and the features.
+
+    A backbone of clips runs once, before the segments are told apart; any other is part of the
+    network of a segment.
+    """
+    if backbone and not backbone.per_frame:
+        if not shared:
+            raise ValueError(
+                f'attention_network must be "shared" for the backbone {backbone.name}, which sees '
+                "all segments at once"
+            )
+        inputs, segments = features_input(backbone, input_shape, weights)
+        check_maps(segments, backbone)
+        snippet = features = keras.Input(segments.shape[2:], name="snippet")
+        return inputs, segments, snippet, features
+    segments = keras.Input(input_shape, name="video" if backbone else "features")
+    snippet = keras.Input(input_shape[1:], name="snippet")
+    features = backbone_features(snippet, backbone, weights, shared)
+    return {segments.name: segments}, segments, snippet, features
+
+
 def backbone_features(snippet, backbone, weights, shared):
     """The backbone's features of a snippet `(b, H, W, 3L)`; without a backbone it is these."""
     if backbone is None:
         return snippet
     frames = snippet if shared else snippet[..., :3]
     *size, channels = frames.shape[1:]
+    warn_of_random_weights(backbone, weights)
     network = build_backbone(backbone, size, weights, channels=channels)
     if len(network.output.shape) != 4:
-        raise ValueError(f"backbone must give a map for each frame, got {backbone!r}")
+        raise ValueError(f"backbone must give a map for each frame, got {backbone.name!r}")
     return keras.Model(network.input, network.output, name="backbone")(frames)
 
 

@@ -63,12 +63,13 @@ Protocol: the recipe `sta_cnn` and the paper.
 import keras
 from keras import ops
 
+from keras_attn.backbones import find_backbone
 from keras_attn.layers import ConfidencePool, SelectedSegments
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.segment_network import (
     FLOW_NETWORKS,
     attention_features,
-    backbone_features,
+    segment_input,
     segment_outputs,
 )
 from keras_attn.models.steps import supervise_steps
@@ -108,7 +109,8 @@ class STACNN(VideoClassifier):
         test_pooling: `pooling` of `keras_attn.layers.ConfidencePool`.
         attention_weights: File that `FlowPretraining.save_attention_network` wrote, or public
             weights of FlowNetS by PyTorch's names (`backbones.convert`). For building only.
-        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone: What `keras_attn.backbones.find_backbone` takes: a name, "hub:PRESET" or a
+            `keras.Model`; or None for features.
         train_backbone: Whether the backbone learns. In the paper it does. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
@@ -136,7 +138,7 @@ class STACNN(VideoClassifier):
         train_backbone=True,
         **kwargs,
     ):
-        input_shape = tuple(input_shape)
+        input_shape, backbone = tuple(input_shape), find_backbone(backbone)
         layout = "(S, h, w, C) of features or (S, H, W, 3L) of snippets of L frames"
         check_input_shape(input_shape, layout)
         check_at_least(2, num_classes=num_classes)
@@ -147,9 +149,8 @@ class STACNN(VideoClassifier):
         _check_attention(spatial, attention_network, attention_weights)
         _check_channels(input_shape[-1], attention_network, backbone)
         # === Graph ===
-        snippet = keras.Input(input_shape[1:], name="snippet")
-        features = backbone_features(
-            snippet, backbone, backbone_weights, attention_network == "shared"
+        inputs, segments, snippet, features = segment_input(
+            backbone, input_shape, backbone_weights, attention_network == "shared"
         )
         attended = features if spatial == "location" else None
         if attended is not None and attention_network != "shared":
@@ -157,13 +158,12 @@ class STACNN(VideoClassifier):
         outputs = segment_outputs(features, attended, num_classes, aux_weight, dropout)
         network = keras.Model(snippet, outputs, name="segment")
 
-        segments = keras.Input(input_shape, name="video" if backbone else "features")
         outputs = SelectedSegments(network, groups, keep, name="segments")(segments)
         outputs["step_logits"] = outputs.pop("logits")
         pool = ConfidencePool(test_keep, test_pooling, dtype="float32", name="confidence_pool")
         outputs["logits"], outputs["temporal_attention"] = pool(outputs["step_logits"])
         super().__init__(
-            {segments.name: segments},
+            inputs,
             outputs,
             loss_term_names=["aux"] if "aux_logits" in outputs else [],
             train_backbone=train_backbone,
@@ -182,7 +182,7 @@ class STACNN(VideoClassifier):
             dropout=dropout,
             test_keep=test_keep,
             test_pooling=test_pooling,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             train_backbone=train_backbone,
         )
 
@@ -224,6 +224,7 @@ class STACNN(VideoClassifier):
 
     def check_frames(self, frames):
         """`ValueError` if `test_keep` segments cannot be kept of `frames`."""
+        super().check_frames(frames)
         keep, pooling = self.config["test_keep"], self.config["test_pooling"]
         if pooling != "average" and keep > frames:
             raise ValueError(f"test_keep must be at most the {frames} segments given, got {keep}")
@@ -231,6 +232,8 @@ class STACNN(VideoClassifier):
     @property
     def image_network(self):
         """The backbone of a model that takes frames."""
+        if any(layer.name == "backbone" for layer in self.layers):  # it sees all segments
+            return super().image_network
         return self.get_layer("segments").layer.get_layer("backbone")
 
     @property

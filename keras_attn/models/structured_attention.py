@@ -49,7 +49,8 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.backbones import features_input
+from keras_attn.backbones import features_input, find_backbone
+from keras_attn.backbones.model_input import check_maps
 from keras_attn.layers import AttendedLSTM
 from keras_attn.layers.attended_lstm import decay, lstm_decay
 from keras_attn.models.base import VideoClassifier
@@ -87,7 +88,8 @@ class StructuredAttentionLSTM(VideoClassifier):
         logit_tanh: Whether a tanh bounds the logits, eq. (7).
         dropout: Rate for the inputs of the LSTM layers and of the classifier.
         weight_decay: Factor gamma of the squared weights, eq. (11).
-        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone: What `keras_attn.backbones.find_backbone` takes: a name, "hub:PRESET" or a
+            `keras.Model`; or None for features.
         train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
@@ -120,7 +122,9 @@ class StructuredAttentionLSTM(VideoClassifier):
         _check_attention(attention, penalty, weight_decay, current_frame)
         # === Graph ===
         input_shape = tuple(input_shape)
+        backbone = find_backbone(backbone)
         inputs, features = features_input(backbone, input_shape, backbone_weights)
+        check_maps(features, backbone)
         if PENALTIES[attention]:
             _check_blocks(*features.shape[2:4], block, stride)
         if attention == "none":
@@ -155,7 +159,7 @@ class StructuredAttentionLSTM(VideoClassifier):
             logit_tanh=logit_tanh,
             dropout=dropout,
             weight_decay=weight_decay,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             train_backbone=train_backbone,
         )
 

@@ -43,7 +43,7 @@ Protocol: the recipe `temporal_attention` and the paper.
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones import BACKBONES, features_input
+from keras_attn.backbones import features_input, find_backbone
 from keras_attn.layers import ReattendingLSTM
 from keras_attn.models.base import VideoClassifier
 from keras_attn.models.steps import clip_logits, supervise_steps
@@ -70,7 +70,8 @@ class TemporalAttentionLSTM(VideoClassifier):
         score_activation: "tanh", eq. (5), or None.
         dropout: Rate for the inputs of the LSTM layers and of the classifier.
         last: Number of the last iterations that decide, section 3.2.
-        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone: What `keras_attn.backbones.find_backbone` takes: a name, "hub:PRESET" or a
+            `keras.Model`; or None for features.
         train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
@@ -95,7 +96,7 @@ class TemporalAttentionLSTM(VideoClassifier):
         **kwargs,
     ):
         _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout)
-        check_option("backbone", backbone, (None, *BACKBONES))
+        backbone = find_backbone(backbone)
         layout = "(T, D) of features" if backbone is None else "(T, H, W, channels) of a video"
         check_input_shape(input_shape, layout)
         # === Graph ===
@@ -130,14 +131,14 @@ class TemporalAttentionLSTM(VideoClassifier):
             score_activation=score_activation,
             dropout=dropout,
             last=last,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             train_backbone=train_backbone,
         )
 
     @staticmethod
     def endpoint(backbone, arguments):
         """The vector that the backbone makes of a frame: fc6 of VGG-16, section 2.1."""
-        return BACKBONES[backbone].vector
+        return find_backbone(backbone).vector
 
     def supervised(self, labels, outputs, sample_weight=None):
         return supervise_steps(labels, outputs["step_logits"], sample_weight)  # eq. (8)

@@ -58,7 +58,8 @@ import keras
 from keras import layers, ops
 
 from keras_attn import losses
-from keras_attn.backbones import features_input
+from keras_attn.backbones import features_input, find_backbone
+from keras_attn.backbones.model_input import check_maps
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
 from keras_attn.layers.conv_lstm_attention import GLIMPSES
 from keras_attn.models.base import VideoClassifier
@@ -102,7 +103,8 @@ class WhereAndWhen(VideoClassifier):
             frames. As for the two factors above, 0 leaves the penalty out.
         unimodality_reduction: "sum", as printed, or "sqrt_mean", as in the authors' code.
         dropout: Rate at which whole channels of the features are dropped.
-        backbone: Name in `keras_attn.backbones.BACKBONES`, or None for cached features.
+        backbone: What `keras_attn.backbones.find_backbone` takes: a name, "hub:PRESET" or a
+            `keras.Model`; or None for features.
         train_backbone: Whether the backbone learns. In the paper it does not. Saved with the model.
         backbone_weights: Weights of the backbone, as for `build_backbone`. For building only, not
             part of the configuration: a saved model holds its weights itself.
@@ -133,6 +135,7 @@ class WhereAndWhen(VideoClassifier):
         **kwargs,
     ):
         # === Config ===
+        backbone = find_backbone(backbone)
         config = dict(
             num_classes=num_classes,
             input_shape=tuple(input_shape),
@@ -148,12 +151,13 @@ class WhereAndWhen(VideoClassifier):
             unimodality=unimodality,
             unimodality_reduction=unimodality_reduction,
             dropout=dropout,
-            backbone=backbone,
+            backbone=backbone and backbone.reference,
             train_backbone=train_backbone,
         )
         _check(config)
         # === Graph ===
         inputs, features = features_input(backbone, tuple(input_shape), backbone_weights)
+        check_maps(features, backbone)
         if reduce is not None:
             features = layers.Dense(reduce, name="reduction")(features)
         features = layers.Dropout(dropout, noise_shape=_WHOLE_CHANNELS, name="dropout")(features)

@@ -133,10 +133,12 @@ class Recipe:
             from frames to flow.
         cached: Read the features that `keras-attn features` computed with `backbone`; else run the
             backbone.
-        backbone: Key of `keras_attn.backbones.BACKBONES`, or "features:NAME" for features that were
-            made elsewhere and imported (`keras-attn features --from FOLDER`).
-        backbone_weights: "imagenet", a file, the folder of a run whose backbone is taken, or None
-            for random weights. Cached features have the weights with which they were computed.
+        backbone: Key of `keras_attn.backbones.BACKBONES`; "hub:" and a preset of KerasHub or a
+            folder with one; or "features:NAME" for features that were made elsewhere and imported
+            (`keras-attn features --from FOLDER`).
+        backbone_weights: "imagenet" (of a preset, the preset's), a file, the folder of a run whose
+            backbone is taken, or None for random weights. Cached features have the weights with
+            which they were computed.
         train_backbone: Let the backbone learn.
         batch_norm: Batch normalizations that learn in a backbone that learns: all ("train"), the
             first of each stream ("partial"), or none ("frozen").
@@ -273,12 +275,18 @@ class Recipe:
     @property
     def endpoint(self) -> str:
         """The output of the backbone that the model reads; `UsageError` for an unknown backbone."""
-        from keras_attn.backbones import BACKBONES
+        from keras_attn.backbones import BACKBONES, find_backbone
         from keras_attn.models import MODELS
 
-        if self.backbone not in BACKBONES:
-            raise UsageError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
-        return MODELS[self.model].endpoint(self.backbone, self.arguments)
+        if self.backbone not in BACKBONES and not self.backbone.startswith("hub:"):
+            raise UsageError(
+                f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)} and hub:PRESET"
+            )
+        try:
+            backbone = find_backbone(self.backbone)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return MODELS[self.model].endpoint(backbone, self.arguments)
 
     @property
     def cached_maps(self) -> tuple:

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import find_backbone
 from keras_attn.errors import DataError, UsageError
 from keras_attn.models import MODELS
 from keras_attn.recipes import RECIPES, Recipe, check_model, override
@@ -26,7 +26,7 @@ def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> R
     check_model(recipe)
     try:
         computed = recipe.imported is None and recipe.endpoint and recipe.cached
-        if computed and not BACKBONES[recipe.backbone].per_frame:
+        if computed and not find_backbone(recipe.backbone).per_frame:
             raise UsageError(
                 f"backbone={recipe.backbone} sees the frames of a clip together, so that none of "
                 "its features can be cached; use `changes={'cached': False}`"

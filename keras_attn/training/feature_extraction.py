@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import BACKBONES, find_backbone
 from keras_attn.backbones.caching import cached_maps
 from keras_attn.data.features import FeatureFolder
 from keras_attn.data.positions import drawn_positions, fixed_positions
@@ -54,11 +54,13 @@ def features(
             imported. No other argument goes with it.
         recipe: Names of the recipes (or Recipe objects) whose features are computed. They must
             have the same backbone, size and input; other arguments replace what they say.
-        backbone: Name of the backbone; without a recipe, inception_v3.
+        backbone: Name of the backbone, or "hub:" and a preset of KerasHub or a folder with one;
+            without a recipe, inception_v3.
         endpoint: Where the backbone is cut: one of its endpoints, or several maps joined by "+".
             Without a recipe, its last map.
-        weights: "imagenet", the path of a weights file, the folder of a run whose backbone is taken
-            (keras-attn train frame_classifier), or none for random weights.
+        weights: "imagenet" (of a preset, the preset's), the path of a weights file, the folder of a
+            run whose backbone is taken (keras-attn train frame_classifier), or none for random
+            weights.
         size: Side in pixels to which frames are stretched; without a recipe, the backbone's own.
         input: What the backbone sees at each position; without a recipe, rgb.
         flow_method: Method by which the flow was estimated; without a recipe, tvl1.
@@ -175,19 +177,23 @@ def _check_alike(names, wanted):
 
 def _per_frame(name, stream):
     """The backbone's entry of the table; `UsageError` unless its features can be cached."""
-    if name not in BACKBONES:
-        raise UsageError(f"no backbone {name!r}; there are {', '.join(BACKBONES)}")
+    if name not in BACKBONES and not name.startswith("hub:"):
+        raise UsageError(f"no backbone {name!r}; there are {', '.join(BACKBONES)} and hub:PRESET")
+    try:
+        backbone = find_backbone(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if stream.frames > 1:
         raise UsageError(
             f"`snippet` {stream.snippet} needs `input` flow, warped_flow or rgb_and_flow: features "
             "of RGB belong to single frames"
         )
-    if not BACKBONES[name].per_frame:
+    if not backbone.per_frame:
         raise UsageError(
             f"backbone {name}: sees the frames of a clip together, so nothing of a single frame "
             "can be cached; train it with cached=false"
         )
-    return BACKBONES[name]
+    return backbone
 
 
 def _check_run(weights, stream):

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import find_backbone
 from keras_attn.backbones.caching import build_maps, mean_of
 from keras_attn.backbones.registry import whole_network
 from keras_attn.backbones.run_weights import weights_file
@@ -73,7 +73,7 @@ class FeaturePass:
         self.rows, self.videos = rows, {video.id: video for video in videos}
         self.maps = {one.name: one for one in maps}
         self.stores = {name: folder.map_store(name) for name in self.maps}
-        self.entry = BACKBONES[folder.backbone]
+        self.entry = find_backbone(folder.backbone)
         self.progress = progress or (lambda done, total, text: None)
         self.settings = self._settings()
 

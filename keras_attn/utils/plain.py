@@ -1,6 +1,7 @@
 """Plain values, as JSON has them."""
 
 import math
+import re
 from collections.abc import Mapping
 
 
@@ -20,3 +21,8 @@ def plain(value):
     if hasattr(value, "tolist"):  # arrays and numbers of NumPy
         return plain(value.tolist())
     return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def slug(text: str) -> str:
+    """`text` as the name of a file or layer: of letters, digits, dots, dashes and underscores."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")

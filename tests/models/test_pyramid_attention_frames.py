@@ -188,7 +188,7 @@ def test_the_features_of_the_informative_frame_are_copied(rng):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"backbone": None}, "backbone must be one of .*tiny.* got None"),
+        ({"backbone": None}, "levels are endpoints of a backbone; .* got levels=.* backbone=None"),
         ({"levels": ()}, r"levels must be 1 to 4 of conv_1, .*got \(\)"),
         ({"levels": ("conv_3", "conv_1")}, "levels must be 1 to 4 of conv_1, .*in this order"),
         ({"levels": ("conv_1", "conv_9")}, "levels must be .*'conv_9'"),
