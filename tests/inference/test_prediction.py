@@ -1,11 +1,14 @@
 """Predictions agree between run, export and evaluation; one bad video does not stop the others."""
 
+import dataclasses
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_attn import evaluate, predict
+from keras_attn.decoding.frames import read_frames
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.inference.prediction import Prediction, open_model, ranking
 
@@ -41,6 +44,20 @@ def test_predictions_are_those_of_the_evaluation_up_to_jpeg_loss(tiny_run, tiny_
         expected = dict(zip(scores.class_names, row, strict=True))
         # JPEG of quality 95 moves pixels by about 2 of 255.
         assert probabilities == pytest.approx(expected, abs=0.01)
+
+
+def test_the_features_of_a_video_stand_for_it(videos, model, tmp_path):
+    frames, _ = read_frames(videos[0], short_side=model.short_side)
+    recognizer = model.ask.__self__
+    pixels = tf.image.resize(tf.cast(frames, "float32"), (recognizer.size, recognizer.size))
+    np.save(tmp_path / "clip.npy", recognizer.backbone(pixels).numpy())
+    (by_features,), (by_video,) = predict(tmp_path / "clip.npy", model), predict(videos[0], model)
+    for one, other in zip(by_features.guesses, by_video.guesses, strict=True):
+        assert one.name == other.name  # and float16 moves them a little
+        assert one.probability == pytest.approx(other.probability, abs=2e-3)
+    clip_network = dataclasses.replace(model, feature_shape=None)
+    with pytest.raises(UsageError, match="clip.npy: is a file of features, and this model takes v"):
+        predict([videos[0], tmp_path / "clip.npy"], clip_network)
 
 
 def test_guesses_are_ordered_and_cut(videos, model):
