@@ -3,6 +3,7 @@
 Nothing is put before it: it gets the pixels as they come, 0 to 255, and scales them itself.
 """
 
+import copy
 import functools
 
 import keras
@@ -52,6 +53,12 @@ def of_model(model) -> Backbone:
         tail=False,
         config=_serialized(model),
     )
+
+
+def of_config(config) -> Backbone:
+    """The `Backbone` of a new model with the `config` of another's; its weights are random."""
+    # A copy, since Keras takes what it has read out of the configuration.
+    return of_model(keras.saving.deserialize_keras_object(copy.deepcopy(config)))
 
 
 def _serialized(model):

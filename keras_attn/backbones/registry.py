@@ -63,7 +63,7 @@ def find_backbone(backbone) -> Backbone | None:
     if isinstance(backbone, dict):
         if "hub" in backbone:
             return dataclasses.replace(hub.from_config(backbone), fill=None)
-        return own.of_model(keras.saving.deserialize_keras_object(backbone))
+        return own.of_config(backbone)
     if not isinstance(backbone, str):
         raise ValueError(f"backbone must be a name, a keras.Model or None, got {backbone!r}")
     if backbone.startswith(hub.PREFIX):

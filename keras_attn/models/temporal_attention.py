@@ -55,7 +55,8 @@ from keras_attn.utils.numerics import softmax
 class TemporalAttentionLSTM(VideoClassifier):
     """Soft attention over all frames, again at each iteration of two LSTM layers.
 
-    Inputs: `{"features": (B, T, D)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes
+    Inputs: `{"features": (B, T, D)}`, or `(B, T, h, w, C)`, of which the mean over the cells is
+    taken; or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes
     0..255. Outputs: `logits` (B, K), whose softmax is the mean of the probabilities of the `last`
     iterations, `step_logits` (B, I, K) and `temporal_attention` (B, I, T), which sums to one over
     T. Labels are integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
@@ -97,12 +98,16 @@ class TemporalAttentionLSTM(VideoClassifier):
     ):
         _check_arguments(num_classes, units, iterations, last, attention, score_activation, dropout)
         backbone = find_backbone(backbone)
-        layout = "(T, D) of features" if backbone is None else "(T, H, W, channels) of a video"
+        layout = "(T, H, W, channels) of a video"
+        if backbone is None:
+            layout = f"({'T, h, w, C' if len(input_shape) == 4 else 'T, D'}) of features"
         check_input_shape(input_shape, layout)
         # === Graph ===
         input_shape = tuple(input_shape)
         endpoint = None if backbone is None else self.endpoint(backbone, {})
         inputs, features = features_input(backbone, input_shape, backbone_weights, endpoint)
+        if len(features.shape) == 5:
+            features = ops.mean(features, axis=(2, 3))
         if attention == "none":
             hidden, weights = _average(features, units, iterations, dropout)
         else:

@@ -1,6 +1,7 @@
 """From a recipe and its data to a compiled model, each mistake told in the recipe's own terms."""
 
 import contextlib
+import warnings
 
 import keras
 import tensorflow as tf
@@ -180,7 +181,9 @@ def _check_frames(recipe, classes):
     kind, shape = MODELS[recipe.model], frames_shape(recipe)
     arguments = {**recipe.arguments, **kind.input_arguments(recipe.backbone, cached=False)}
     try:
-        kind(classes, input_shape=shape, **arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights that are random: they are not kept
+            kind(classes, input_shape=shape, **arguments)
     except ValueError as error:
         raise UsageError(
             f"the model {recipe.model} could learn from these features, but with its backbone, as "

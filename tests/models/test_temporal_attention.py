@@ -169,7 +169,7 @@ def test_frames_go_through_the_vector_of_the_backbone(rng):
         ({"units": 0}, "units must be at least 1, got 0"),
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
-        ({"input_shape": (6, 3, 4, 7)}, r"input_shape must be \(T, D\) of features, got \(6, 3"),
+        ({"input_shape": (6, 4, 7)}, r"input_shape must be \(T, D\) of features, got \(6, 4"),
         ({"input_shape": (6, 7), "backbone": "tiny"}, r"input_shape must be \(T, H, W, channels"),
         ({"input_shape": (0, 7)}, "input_shape must be at least 1 along every axis"),
         ({"input_shape": (6, 32, 32, 3), "backbone": "fc6"}, "backbone must be one of .*'fc6'"),
