@@ -4,17 +4,27 @@
     python scripts/convert_weights.py flownets_from_caffe.pth flownets.safetensors --bgr
 
 Networks that came from Caffe expect BGR, and FlowNetS here gets RGB; BN-Inception here gets BGR.
-Needs torch and safetensors; `keras_attn.backbones.convert.load_torch_state` needs safetensors only.
+Beside the file go the golden activations of the networks that it fits, against which these are held
+whenever it is loaded. Needs torch and safetensors; `keras_attn.backbones.convert.load_torch_state`
+needs safetensors only.
 """
 
 import argparse
+import contextlib
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from keras_attn.backbones import BACKBONES, flownet_s, golden
+from keras_attn.backbones.convert import load_torch_state
 from keras_attn.errors import UserError, require
+from keras_attn.models.segment_network import FLOW_NETWORKS
 from keras_attn.utils.files import staging
+
+_BACKBONES = ("bn_inception", "resnet_50_torch", "tsm_resnet_50")
+_SIDE = 64  # pixels; the networks take any size
 
 
 def convert(source, target, bgr=False):
@@ -48,6 +58,25 @@ def convert(source, target, bgr=False):
     return len(arrays)
 
 
+def keep_activations(path):
+    """Write `keras_attn.backbones.golden` for each network that takes the file; their names."""
+    frames = (_SIDE, _SIDE)
+    builds = {name: functools.partial(BACKBONES[name].network, *frames, 3) for name in _BACKBONES}
+    builds |= {
+        name: functools.partial(flownet_s.contracting, *frames, **options)
+        for name, options in FLOW_NETWORKS.items()
+    }
+    networks = {}
+    for name, build in builds.items():
+        network = build()
+        with contextlib.suppress(UserError):
+            load_torch_state(network, path)
+            networks[name] = network, BACKBONES.get(name)
+    if networks:
+        golden.record(path, networks)
+    return list(networks)
+
+
 def _reversed_colors(name, kernel):
     filters, channels, *side = kernel.shape
     if channels % 3:
@@ -63,6 +92,8 @@ if __name__ == "__main__":
     parser.add_argument("--bgr", action="store_true", help="the network was trained on BGR frames")
     options = parser.parse_args()
     try:
-        print(f"{options.target}: {convert(**vars(options))} tensors")
+        count = convert(**vars(options))
+        names = ", ".join(keep_activations(options.target)) or "no network of keras_attn"
+        print(f"{options.target}: {count} tensors, the weights of {names}")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -19,8 +19,7 @@ from keras_attn.backbones import (
 from keras_attn.backbones.pixels import normalization, stream_channels
 from keras_attn.backbones.run_weights import load_run, run_channels
 from keras_attn.backbones.spec import Backbone
-from keras_attn.backbones.weights import flow_weights, load
-from keras_attn.errors import UserError
+from keras_attn.backbones.weights import fill_if_it_fits, flow_weights, load, verify
 from keras_attn.layers import AdaptiveMaxPool, PerFrame
 from keras_attn.utils.checks import check_option
 from keras_attn.utils.plain import slug
@@ -258,12 +257,12 @@ def _filled(network, backbone, weights):
     if weights == "imagenet":
         return False
     if Path(weights).is_dir():
-        return load_run(network, backbone, weights)
-    try:
-        load(network, backbone, weights)
-    except UserError:
-        return False
-    return True
+        found = load_run(network, backbone, weights)
+    else:
+        found = fill_if_it_fits(network, backbone, weights)
+    if found:
+        verify(network, backbone, weights)
+    return found
 
 
 def _copy_weights(cut, tail, name, map_size):

@@ -1,16 +1,16 @@
 """Weights of a backbone out of a run folder: the image network of the model that was trained."""
 
-import re
 import warnings
 import zipfile
 from pathlib import Path
 
 import keras
 
+from keras_attn.backbones import golden
+from keras_attn.backbones.places import by_place, place
 from keras_attn.errors import UserError
 
 _UNREAD = ("predictions",)  # VGG-16's own classifier: no endpoint reads it
-_NUMBER = re.compile(r"_?(\d+)$")
 
 
 def weights_file(weights) -> Path | None:
@@ -47,19 +47,37 @@ def load_run(network, backbone, run) -> bool:
             f"{about} was trained on {_channels(channels)}, expected {_channels(expected)}. "
             f"{instead}"
         )
-    sources, targets = _learned(trained), _learned(network)
-    lacking = len(targets) - len(sources)
+    lacking = _copied(trained, network)
     if lacking:
         raise UserError(
-            f"{about} has a backbone that was cut before its end: {lacking} of {len(targets)} "
-            f"layers with weights are missing. {instead}"
+            f"{about} has a backbone that was cut before its end: {lacking} layers with weights "
+            f"are missing. {instead}"
         )
+    return True
+
+
+def record_run(path, model, backbone) -> None:
+    """Keep the golden activations of the backbone of a trained model beside its file `path`.
+
+    None of a backbone that was cut before its end, which is no whole network.
+    """
+    trained = model.image_network
+    network = backbone.network(*trained.input_shape[-3:])
+    if not _copied(trained, network):
+        golden.record(path, {backbone.name: (network, backbone)})
+
+
+def _copied(trained, network):
+    """Copy the weights of a backbone, or nothing and return how many layers are missing."""
+    sources, targets = _learned(trained), _learned(network)
+    if [place(x.name)[0] for x in sources] != [place(x.name)[0] for x in targets]:
+        return max(1, len(targets) - len(sources))
     for source, target in zip(sources, targets, strict=True):
         target.set_weights(source.get_weights())
     for layer in network.layers:
         if layer.name in _UNREAD:  # the same whenever it is loaded
             layer.set_weights([0 * values for values in layer.get_weights()])
-    return True
+    return 0
 
 
 def run_channels(weights) -> int | None:
@@ -91,13 +109,7 @@ def _model(run, about):
 
 def _learned(network):
     """The layers with weights, in an order that does not depend on how Keras numbered them."""
-    layers = [layer for layer in network.layers if layer.weights and layer.name not in _UNREAD]
-    return sorted(layers, key=_place)
-
-
-def _place(layer):
-    number = _NUMBER.search(layer.name)
-    return (layer.name[: number.start()], int(number.group(1))) if number else (layer.name, -1)
+    return by_place(x for x in network.layers if x.weights and x.name not in _UNREAD)
 
 
 def _channels(count):

@@ -1,12 +1,17 @@
 """Weights of backbones: from files, from downloads, and for another number of channels."""
 
+import collections
+import contextlib
+import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 
+from keras_attn.backbones import golden
 from keras_attn.backbones.convert import TORCH_FILES, load_torch_state
-from keras_attn.backbones.run_weights import load_run
+from keras_attn.backbones.run_weights import load_run, weights_file
 from keras_attn.errors import UserError
 
 
@@ -36,6 +41,31 @@ def flow_weights(rgb_kernel, channels):
 
 
 def load(network, backbone, weights):
+    """Fill a network as `fill` does, and hold it against the activations that are kept."""
+    fill(network, backbone, weights)
+    verify(network, backbone, weights)
+
+
+def verify(network, backbone, weights):
+    """`UserError` unless a filled network has the golden activations kept beside its `weights`.
+
+    Of weights that Keras downloaded they are kept beside its cache from the first time on.
+    """
+    build = functools.partial(backbone.network, *network.input_shape[-3:])
+    path = weights_file(weights)
+    if weights == "imagenet":
+        cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+        path = cache / f"keras_attn-{backbone.name}"
+        if not golden.golden_path(path).exists():
+            with contextlib.suppress(UserError, OSError):  # a folder that is not ours to write
+                exact = golden.precise(network, build)
+                golden.record(path, {backbone.name: (exact, backbone)})
+            return
+    if path:
+        golden.check(path, backbone.name, build, network, backbone)
+
+
+def fill(network, backbone, weights):
     """Fill a network of the entry `backbone` with "imagenet", a file or a run of that path.
 
     For a preset of KerasHub "preset" is the same as "imagenet". Raises `UserError`, which says what
@@ -59,6 +89,37 @@ def load(network, backbone, weights):
             f"Weights of the backbone {backbone.name!r}: there are no ImageNet weights to "
             f"download. Give the path of {backbone.weights_file} Or give no weights."
         )
+
+
+def fill_if_it_fits(network, backbone, path) -> bool:
+    """Fill a network from a file, unless the file has not all weights of these shapes."""
+    if Path(path).suffix in TORCH_FILES:
+        try:
+            fill(network, backbone, path)
+        except UserError:
+            return False
+        return True
+    # Not by an attempt: where loading fails Keras leaves the file open.
+    wanted = collections.Counter(tuple(weight.shape) for weight in network.weights)
+    if wanted - _shapes(path):
+        return False
+    fill(network, backbone, path)
+    return True
+
+
+def _shapes(path):
+    """How many arrays of each shape an HDF5 file holds; none where it cannot be read."""
+    import h5py
+
+    found = collections.Counter()
+
+    def count(_, item):
+        if isinstance(item, h5py.Dataset):
+            found[item.shape] += 1
+
+    with contextlib.suppress(OSError, RuntimeError, KeyError), h5py.File(path) as file:
+        file.visititems(count)
+    return found
 
 
 def _downloaded(backbone):

@@ -1,9 +1,11 @@
 """The network of one segment of STA-CNN: features of a snippet, where to look, logits."""
 
+import functools
+
 import keras
 from keras import layers, ops
 
-from keras_attn.backbones import build_backbone, features_input, flownet_s
+from keras_attn.backbones import build_backbone, features_input, flownet_s, golden
 from keras_attn.backbones.model_input import check_maps, warn_of_random_weights
 from keras_attn.backbones.weights import load_weights_file
 from keras_attn.layers import LocationAttention, WeightedPool
@@ -57,7 +59,8 @@ def attention_features(snippet, name, weights):
     if name == "tiny":
         network = build_backbone("tiny", size, channels=6)
     else:
-        network = flownet_s.contracting(*size, **FLOW_NETWORKS[name])
+        build = functools.partial(flownet_s.contracting, *size, **FLOW_NETWORKS[name])
+        network = build()
     if weights is not None:
         expected = (
             f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5), or "
@@ -65,6 +68,7 @@ def attention_features(snippet, name, weights):
             "them of .pth)."
         )
         load_weights_file(network, weights, name, expected)
+        golden.check(weights, name, build, network)
     return keras.Model(network.input, network.output, name="attention_network")(snippet)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_attn.backbones import find_backbone
+from keras_attn.backbones import find_backbone, golden
 from keras_attn.backbones.caching import build_maps, mean_of
 from keras_attn.backbones.registry import whole_network
 from keras_attn.backbones.run_weights import weights_file
@@ -162,6 +162,7 @@ class FeaturePass:
                     f"{self.weights} are others: they have the hash {digest}, expected {recorded}. "
                     f"Give those that made the features, or remove {folder.folder}."
                 )
+        golden.record(folder.weights_path, {folder.backbone: (network, self.entry)})
         if recorded is None:
             named = {"weights": self.weights and str(self.weights), "weights_sha256": digest}
             write_json(folder.provenance_path, self.settings | named | given)

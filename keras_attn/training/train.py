@@ -8,7 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from keras_attn.backbones.run_weights import weights_file
+from keras_attn.backbones import BACKBONES
+from keras_attn.backbones.run_weights import record_run, weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
 from keras_attn.models.base import swap_input
@@ -209,6 +210,8 @@ def _finish(run, source, model, state):
         model = swap_input(model, recipe.backbone, shape, backbone_weights=weights)
     with staging(run.model) as temporary:
         model.save(temporary)
+    if recipe.train_backbone and recipe.endpoint == _last_endpoint(recipe.backbone):
+        record_run(run.model, model, BACKBONES[recipe.backbone])
     results = run.facts | {
         "epochs": state.epoch,
         "pretraining": flow_pretraining.read_rows(run.path),
@@ -219,3 +222,7 @@ def _finish(run, source, model, state):
         "peak_memory_gib": round(peak_memory(), 2),
     }
     write_json(run.results, results)
+
+
+def _last_endpoint(backbone):
+    return [*BACKBONES[backbone].endpoints][-1] if backbone in BACKBONES else None

@@ -69,6 +69,12 @@ def test_no_imagenet_weights_for_tiny():
         build_backbone("tiny", weights="imagenet")
 
 
+@pytest.fixture(autouse=True)
+def cache_of_keras(monkeypatch, tmp_path):
+    """Where golden activations of downloads are kept."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+
 def _with_download(monkeypatch, name, download):
     entry = dataclasses.replace(BACKBONES[name], download=download)
     monkeypatch.setitem(BACKBONES, name, entry)
@@ -82,6 +88,14 @@ def test_imagenet_weights_are_copied(monkeypatch):
     _with_download(monkeypatch, "mobilenet_v2", lambda: published)
     model = build_backbone("mobilenet_v2", 32, "imagenet")
     assert weights_hash(model) == weights_hash(published)
+    # Another time they must answer as they did.
+    norm = published.get_layer("block_12_expand_BN")
+    gamma, *others = norm.get_weights()
+    norm.set_weights([gamma[::-1] * 2, *others])
+    with pytest.raises(
+        UserError, match="keras_attn-mobilenet_v2: .*1 of 104 layers .*: block_12_e"
+    ):
+        build_backbone("mobilenet_v2", 32, "imagenet")
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -7,7 +7,7 @@ from checks import BACKEND, CROSS_ENTROPY, QUICK, answer, assert_close, compiled
 from safetensors.numpy import save_file
 from torch_networks import random_state
 
-from keras_attn.backbones import flownet_s
+from keras_attn.backbones import flownet_s, golden
 from keras_attn.errors import UserError
 from keras_attn.models import STACNN, FlowPretraining, swap_input
 from keras_attn.recipes import RECIPES, override
@@ -205,6 +205,13 @@ def test_public_flownet_s_is_an_attention_network(rng, small_flownet, tmp_path, 
     stride = 2 if name == "flownet_s" else 1  # it does not halve the sixth time
     actual = numpy(network(frames))[:, ::stride, ::stride].transpose(0, 3, 1, 2)
     assert_close(actual, maps, atol=1e-5 * np.abs(maps).max())
+
+    golden.record(path, {name: (network, None)})
+    STACNN(5, **arguments)
+    zeroed = state | {"conv4.0.bias": np.zeros(8, "float32")}  # as a loader once did, in silence
+    (save_file if suffix == "safetensors" else lambda x, path: np.savez(path, **x))(zeroed, path)
+    with pytest.raises(UserError, match="flownets.*1 of 10 layers answer otherwise: conv4"):
+        STACNN(5, **arguments)
 
     other = {key: x for key, x in state.items() if key != "conv3_1.0.bias"}
     other |= {"conv3_1.1.weight": np.ones(8, "float32")}  # as in the network with normalizations

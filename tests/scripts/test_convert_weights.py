@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from small import small_flownet
+from torch_networks import random_state
 
+from keras_attn.backbones import flownet_s
 from keras_attn.errors import UserError
+from keras_attn.models.segment_network import FLOW_NETWORKS
+from keras_attn.utils.files import read_json
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
 
@@ -88,6 +93,21 @@ def test_refusals(convert, tmp_path, checkpoint, source, target, message):
     with pytest.raises(UserError, match=message):
         convert(checkpoint, tmp_path / source, tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_activations_are_kept_for_each_network_that_takes_the_file(rng, tmp_path):
+    script = runpy.run_path(str(SCRIPT))["keep_activations"]
+    script.__globals__["_BACKBONES"] = ("tiny",)  # the others take seconds to build
+    with small_flownet():
+        state = random_state(rng, flownet_s.flownet_s(64, 64), activation=".0")
+        save_file(state, tmp_path / "flownets.safetensors")
+        assert script(tmp_path / "flownets.safetensors") == list(FLOW_NETWORKS)
+    kept = read_json(tmp_path / "flownets.safetensors.golden.json")["networks"]
+    assert list(kept) == list(FLOW_NETWORKS)
+    assert {len(networks["layers"]) for networks in kept.values()} == {10}
+    save_file({"odd.weight": state["conv1.0.weight"]}, tmp_path / "odd.safetensors")
+    assert script(tmp_path / "odd.safetensors") == []
+    assert not (tmp_path / "odd.safetensors.golden.json").exists()
 
 
 def test_without_pytorch(monkeypatch, tmp_path):

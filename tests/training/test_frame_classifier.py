@@ -3,13 +3,14 @@
 import dataclasses
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from extracting import FOLDER, extract, pictures_of, read_all
 from small import SMALL, eagerly
 
 import keras_attn
-from keras_attn.backbones import build_backbone
+from keras_attn.backbones import build_backbone, golden
 from keras_attn.data.source import stream_videos
 from keras_attn.data.streams import RGB
 from keras_attn.errors import DataError, UsageError, UserError
@@ -49,6 +50,9 @@ def test_features_are_those_of_the_trained_network(runs, tiny_data, tmp_path):
     expected = trained.predict(pictures_of(video), verbose=0)
     np.testing.assert_allclose(read_all(data, "maps", video), expected, rtol=1e-3, atol=5e-3)
 
+    # Both the run and the folder of features keep the activations.
+    for path in (runs / "rgb" / "model.keras", data / FOLDER / "backbone.weights.h5"):
+        assert golden.golden_path(path).exists()
     moved = shutil.copytree(runs / "rgb", tmp_path / "moved")
     assert extract(data, weights=moved).written == 0
     with eagerly():
@@ -58,6 +62,39 @@ def test_features_are_those_of_the_trained_network(runs, tiny_data, tmp_path):
     (moved / "model.keras").write_bytes((runs / "flow" / "model.keras").read_bytes())
     with pytest.raises(DataError, match="weights_file_sha256"):
         extract(data, weights=moved)
+
+
+def test_weights_that_load_otherwise_are_refused(runs, tiny_data, tmp_path, monkeypatch):
+    """A loader that leaves biases at zero reads the right bytes, and every hash agrees."""
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    extract(data, weights=runs / "rgb")
+    load_weights, load_model = keras.Model.load_weights, keras.models.load_model
+
+    def without_bias(model):
+        layer = model.get_layer("conv_2")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel, 0 * bias])
+
+    def loads_otherwise(self, path):
+        load_weights(self, path)
+        without_bias(self)
+
+    def model_loads_otherwise(path, **options):
+        model = load_model(path, **options)
+        without_bias(model.image_network)
+        return model
+
+    message = "1 of 4 layers answer otherwise: conv_"
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "load_weights", loads_otherwise)
+        with pytest.raises(UserError, match=f"backbone.weights.h5: .*{message}"):
+            extract(data, endpoint="conv_1", weights=runs / "rgb")
+        recipe = dataclasses.replace(SMALL, epochs=1)
+        with eagerly(), pytest.raises(UserError, match=f"backbone.weights.h5: .*{message}"):
+            keras_attn.train(recipe, data, tmp_path / "run")
+    monkeypatch.setattr(keras.models, "load_model", model_loads_otherwise)
+    with pytest.raises(UserError, match=f"rgb/model.keras: .*{message}"):
+        extract(tiny_data, weights=runs / "rgb", size=40)
 
 
 def test_a_recipe_for_frames_starts_from_the_trained_network(runs, tiny_data, tmp_path):
