@@ -79,7 +79,7 @@ class VideoClassifier(keras.Model):
 
     def check_frames(self, frames):
         """Raise a `ValueError` unless the model can answer for clips of `frames` frames."""
-        if not takes_frames(self) or self.per_frame:
+        if not takes_frames(self) or len(self.image_network.input_shape) == 4:
             return
         length, steps = (
             s[1] for s in (self.image_network.input_shape, self.image_network.output_shape)
