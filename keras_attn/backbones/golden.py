@@ -5,8 +5,9 @@ cannot say: a loader that leaves biases at zero, swaps two kernels or transposes
 whose strides or epsilon changed with a version, read the same bytes. So beside a file of weights
 lies `<file>.golden.json`, with the answers of each layer that has weights, alone, to noise and to
 zeros (the second is the bias, however small it is beside the rest), and that of the whole network,
-which shows how the layers are connected. Of each answer there are its root mean square and its
-products with some random vectors: what changes an answer by a thousandth is seen, rounding is not.
+which shows how the layers are connected. For a layer inside another or around others, as in a
+vision transformer, its weights stand in for its answers. Of each array there are its root mean
+square and its products with some random vectors: a change by a thousandth is seen, rounding is not.
 
 They are written with converted weights (`scripts/convert_weights.py`), with those of a folder of
 features and of a finished run, and, for weights that Keras downloads, beside its cache when they
@@ -67,7 +68,7 @@ def activations(network, backbone=None) -> dict[str, list]:
     endpoint in the place of the output.
     """
     with keras.device("cpu:0"):  # a GPU would round to TF32
-        found = [[layer.name, _answers(layer)] for layer in by_place(_leaves(network))]
+        found = [[layer.name, _answers(layer)] for layer in by_place(_with_weights(network))]
         return {"layers": found, "output": _output(network, backbone)}
 
 
@@ -92,17 +93,20 @@ def _noise():
     return state.standard_normal((1 + _PROJECTIONS, _NOISE)).astype("float32")
 
 
-def _leaves(network):
-    """The layers that have weights and no layers with weights in them."""
-    return [
-        layer
-        for layer in network._flatten_layers(include_self=False)
-        if layer.weights
-        and not any(part.weights for part in layer._flatten_layers(include_self=False))
-    ]
+def _with_weights(network):
+    """The layers that have weights of their own, beside those of layers in them."""
+    found = network._flatten_layers(include_self=False)
+    return [layer for layer in found if _own_weights(layer)]
+
+
+def _own_weights(layer):
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def _answers(layer):
+    parts = [*layer._flatten_layers(include_self=False)]
+    if parts or not layer._inbound_nodes:  # or it is called by the layer that it is a part of
+        return [_summary(keras.ops.convert_to_numpy(x)) for x in _own_weights(layer)]
     _, *shape = layer.input.shape
     if len(shape) > 1:
         side = 1 + max(getattr(layer, "kernel_size", (1,)))  # so that each weight counts
@@ -113,18 +117,26 @@ def _answers(layer):
 
 
 def _output(network, backbone):
+    """The shape of the frames that the whole network sees, and the summary of its answer."""
     _, *shape = network.input_shape
-    if not any(isinstance(layer, keras.layers.Flatten) for layer in network.layers):
+    flat = any(isinstance(layer, keras.layers.Flatten) for layer in network.layers)
+    if not flat and not (backbone and backbone.config):  # it sees frames of any size
         shape = [*(shape[:-3] and [2]), _FRAME, _FRAME, shape[-1]]
-    scale = 64 / np.mean(backbone.pixels.deviation) if backbone else 64
+    scale = 64 / np.mean(backbone.pixels.deviation) if backbone and backbone.pixels else 64
     frames = (scale * np.resize(_noise()[0], [1, *shape])).astype("float32")
-    last = backbone and [*backbone.endpoints.values()][-1].layer
-    output = network.output if last in (None, "pooled") else network.get_layer(last).output
     # `call` takes frames of any size, unlike the network itself.
-    answer = keras.Model(network.input, output).call(
+    answer = keras.Model(network.input, _last(network, backbone)).call(
         keras.ops.convert_to_tensor(frames), training=False
     )
-    return _summary(keras.ops.convert_to_numpy(answer))
+    return {"frames": shape, "answer": _summary(keras.ops.convert_to_numpy(answer))}
+
+
+def _last(network, backbone):
+    """The last endpoint of the network."""
+    layer = backbone and [*backbone.endpoints.values()][-1].layer
+    if layer not in (None, "pooled"):
+        return network.get_layer(layer).output
+    return keras.tree.flatten(network.output)[-1]
 
 
 def _summary(answer):
@@ -148,7 +160,9 @@ def _compare(path, kept, expected, found):
         where = (
             f"{len(other)} of {len(names)} layers answer otherwise: {', '.join(other[:_LISTED])}"
         )
-    elif not _close(expected["output"], found["output"], _OUTPUT_TOLERANCE):
+    elif expected["output"]["frames"] == found["output"]["frames"] and not _close(
+        expected["output"]["answer"], found["output"]["answer"], _OUTPUT_TOLERANCE
+    ):
         where = "its layers answer alike, but are connected otherwise"
     else:
         return

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_attn.backbones import golden
+from keras_attn.backbones import golden, hub
 from keras_attn.backbones.convert import TORCH_FILES, load_torch_state
 from keras_attn.backbones.run_weights import load_run, weights_file
 from keras_attn.errors import UserError
+from keras_attn.utils.plain import slug
 
 
 def weights_hash(model):
@@ -49,13 +50,16 @@ def load(network, backbone, weights):
 def verify(network, backbone, weights):
     """`UserError` unless a filled network has the golden activations kept beside its `weights`.
 
-    Of weights that Keras downloaded they are kept beside its cache from the first time on.
+    Of weights that Keras downloaded they are kept beside its cache from the first time on. The
+    folder of a preset may be written again, so that nothing is kept of it.
     """
     build = functools.partial(backbone.network, *network.input_shape[-3:])
     path = weights_file(weights)
-    if weights == "imagenet":
+    if weights in ("imagenet", "preset"):
+        if Path(backbone.name.removeprefix(hub.PREFIX)).is_dir():
+            return
         cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-        path = cache / f"keras_attn-{backbone.name}"
+        path = cache / f"keras_attn-{slug(backbone.name)}"
         if not golden.golden_path(path).exists():
             with contextlib.suppress(UserError, OSError):  # a folder that is not ours to write
                 exact = golden.precise(network, build)

@@ -8,7 +8,7 @@ import pytest
 from checks import assert_close, numpy
 from hub_presets import CELLS, CHANNELS, FAMILIES, FRAMES, SIDE, own_maps, write_preset
 
-from keras_attn.backbones import build_backbone, find_backbone, hub
+from keras_attn.backbones import build_backbone, find_backbone, golden, hub
 from keras_attn.errors import UserError
 
 pytest.importorskip("keras_hub", reason="keras-hub is not installed here")
@@ -56,6 +56,22 @@ def test_a_size_of_its_own_is_for_those_that_can(tmp_path, rng):
     whole_network(f"hub:{tmp_path}/vit", weights="preset").save_weights(path)
     frames = rng.integers(0, 256, (1, SIDE, SIDE, 3))
     assert_close(build_backbone(f"hub:{tmp_path}/vit", weights=path)(frames), built(frames))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_that_a_preset_loads_otherwise_are_refused(name, tmp_path):
+    write_preset(name, tmp_path / "preset")
+    entry = find_backbone(f"hub:{tmp_path / 'preset'}")
+    network, other = (entry.network(SIDE, SIDE, 3) for _ in range(2))
+    entry.fill(network)
+    golden.record(tmp_path / "file", {entry.name: (network, entry)})
+    for changed in other.trainable_variables[::3]:
+        other.set_weights(network.get_weights())
+        changed.assign(changed.numpy()[..., ::-1] if changed.shape[-1] > 1 else 0 * changed)
+        with pytest.raises(UserError, match="1 of .* layers answer otherwise"):
+            golden.check(tmp_path / "file", entry.name, None, other, entry)
+    other.set_weights(network.get_weights())
+    golden.check(tmp_path / "file", entry.name, None, other, entry)
 
 
 def test_mistakes_name_the_argument_and_what_to_do(tmp_path, monkeypatch):
