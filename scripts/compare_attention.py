@@ -159,8 +159,8 @@ def numbers(workdir):
 
 
 def pooled_row(name, wanted, data, folds):
-    """The features that recipe `wanted` reads, averaged over frames and cells, and a logistic
-    regression (scikit-learn, C = 1)."""
+    """The stored features that recipe `wanted` reads, averaged over positions and cells, and a
+    logistic regression (scikit-learn, C = 1)."""
     from sklearn.linear_model import LogisticRegression
 
     from keras_attn.data.source import open_source
@@ -171,8 +171,8 @@ def pooled_row(name, wanted, data, folds):
         for videos in source.subsets.values():
             for video in videos:
                 if video.id not in pooled:
-                    everywhere = np.arange(video.length)
-                    features = source.features.read(video.path, everywhere, video.length)
+                    stored = source.features.positions(video.path)
+                    features = source.features.read(video.path, stored, video.length)
                     axes = tuple(range(features.ndim - 1))
                     pooled[video.id] = features.mean(axes, dtype="float64")
         started = time.perf_counter()

@@ -66,6 +66,10 @@ class FeatureReader:
         split = [np.split(maps, self.networks, axis=-1) for maps in found]
         return np.concatenate([part for parts in zip(*split, strict=True) for part in parts], -1)
 
+    def positions(self, path) -> np.ndarray:
+        """The rising positions that the file of the last map has."""
+        return _stored_positions(path, self.maps[-1][1])
+
 
 def read_maps(path, shape, positions, length) -> np.ndarray:
     """Maps of `shape` at rising `positions` of a video that has `length`, from a file.
@@ -104,6 +108,12 @@ def file_layout(file, size):
     if rest or stored < 1:
         raise _changed(file.name)
     return begin, stored
+
+
+def _stored_positions(path, shape):
+    size = math.prod(shape)
+    with open(path, "rb") as file:
+        return _positions(file, *file_layout(file, size), size)
 
 
 def _positions(file, begin, stored, size):
@@ -186,10 +196,7 @@ class MapStore(DerivedStore):
         """The positions whose maps are in the file of an entry."""
         if not is_partial(entry):
             return np.arange(int(entry["length"]), dtype="int32")
-        path = self.folder / entry["file"]
-        size = math.prod(self.shape)
-        with open(path, "rb") as file:
-            return _positions(file, *file_layout(file, size), size)
+        return _stored_positions(self.folder / entry["file"], self.shape)
 
     def require(self, entries: list[dict], needed: dict[str, np.ndarray]) -> None:
         """`DataError` when an entry lacks one of the `needed` positions of its video."""

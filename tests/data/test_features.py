@@ -114,8 +114,8 @@ def test_positions_are_added_to_those_that_are_there(store, rng, first, second):
     together = sorted({*first, *second})
     (entry,) = store.complete(ROWS[:1])
     assert int(entry["positions"]) == len(together) and entry["length"] == "7"
-    assert store.stored(entry).tolist() == together
     path = store.path("a/x.mp4")
+    assert store.stored(entry).tolist() == READER.positions(path).tolist() == together
     np.testing.assert_array_equal(np.load(path), maps[together].astype("f2"))  # a .npy file
     for some in ([together[0]], [together[0], together[-1]], together):
         found = read_maps(path, SHAPE, np.array(some), 7)
