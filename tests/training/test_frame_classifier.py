@@ -109,7 +109,7 @@ def test_a_recipe_for_frames_starts_from_the_trained_network(runs, tiny_data, tm
 
 def test_features_of_flow_are_those_of_a_network_of_flow(runs, tiny_flow, tmp_path):
     """Its first kernel is not averaged, neither for the features nor in the run that reads them."""
-    data = shutil.copytree(tiny_flow, tmp_path / "data")
+    data = shutil.copytree(tiny_flow, tmp_path / "data", ignore=shutil.ignore_patterns("features"))
     flow = {"input": "flow", "snippet": 2}
     for weights, settings, message in (
         ("rgb", flow, "rgb was trained on input=rgb, and the features are of flow; .*input=flow"),
