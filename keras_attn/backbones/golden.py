@@ -133,7 +133,7 @@ def _output(network, backbone):
 
 def _last(network, backbone):
     """The last endpoint of the network."""
-    layer = backbone and [*backbone.endpoints.values()][-1].layer
+    layer = backbone and backbone.endpoints[backbone.last].layer
     if layer not in (None, "pooled"):
         return network.get_layer(layer).output
     return keras.tree.flatten(network.output)[-1]

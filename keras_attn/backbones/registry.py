@@ -1,7 +1,6 @@
 """The table of all backbones, and models built from it."""
 
 import dataclasses
-from pathlib import Path
 
 import keras
 from keras import layers
@@ -17,9 +16,9 @@ from keras_attn.backbones import (
     vgg,
 )
 from keras_attn.backbones.pixels import normalization, stream_channels
-from keras_attn.backbones.run_weights import load_run, run_channels
+from keras_attn.backbones.run_weights import run_channels
 from keras_attn.backbones.spec import Backbone
-from keras_attn.backbones.weights import fill_if_it_fits, flow_weights, load, verify
+from keras_attn.backbones.weights import flow_weights, load, load_if_it_fits
 from keras_attn.layers import AdaptiveMaxPool, PerFrame
 from keras_attn.utils.checks import check_option
 from keras_attn.utils.plain import slug
@@ -209,7 +208,7 @@ def backbone_tail(name, endpoint, map_size, weights=None):
         )
     channels = run_channels(weights) or 3  # behind the first layer it does not matter
     network = _network(backbone, backbone.size, backbone.size, channels, weights)
-    ends = [tensor(network, backbone, at) for at in (endpoint, [*backbone.endpoints][-1])]
+    ends = [tensor(network, backbone, at) for at in (endpoint, backbone.last)]
     cut = keras.Model(*ends)
     maps = x = keras.Input((*map_size, ends[0].shape[-1]), name="input_maps")
     if not backbone.per_frame:
@@ -254,15 +253,7 @@ def _filled(network, backbone, weights):
     if network.input_shape[-1] == 3:
         load(network, backbone, weights)
         return True
-    if weights == "imagenet":
-        return False
-    if Path(weights).is_dir():
-        found = load_run(network, backbone, weights)
-    else:
-        found = fill_if_it_fits(network, backbone, weights)
-    if found:
-        verify(network, backbone, weights)
-    return found
+    return weights != "imagenet" and load_if_it_fits(network, backbone, weights)
 
 
 def _copy_weights(cut, tail, name, map_size):

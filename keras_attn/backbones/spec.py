@@ -74,6 +74,11 @@ class Backbone:
         return names[: names.index(self.vector)]
 
     @property
+    def last(self):
+        """The name of the last endpoint."""
+        return [*self.endpoints][-1]
+
+    @property
     def preprocessing(self):
         return self.pixels.description if self.pixels else "pixels from 0 to 255"
 

@@ -56,7 +56,7 @@ def verify(network, backbone, weights):
     build = functools.partial(backbone.network, *network.input_shape[-3:])
     path = weights_file(weights)
     if weights in ("imagenet", "preset"):
-        if Path(backbone.name.removeprefix(hub.PREFIX)).is_dir():
+        if backbone.fill and Path(backbone.name.removeprefix(hub.PREFIX)).is_dir():
             return
         cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
         path = cache / f"keras_attn-{slug(backbone.name)}"
@@ -95,19 +95,28 @@ def fill(network, backbone, weights):
         )
 
 
-def fill_if_it_fits(network, backbone, path) -> bool:
-    """Fill a network from a file, unless the file has not all weights of these shapes."""
-    if Path(path).suffix in TORCH_FILES:
+def load_if_it_fits(network, backbone, weights) -> bool:
+    """Load a file or a run, unless it has not all weights of these shapes."""
+    found = _filled_if_it_fits(network, backbone, weights)
+    if found:
+        verify(network, backbone, weights)
+    return found
+
+
+def _filled_if_it_fits(network, backbone, weights):
+    if Path(weights).is_dir():
+        return load_run(network, backbone, weights)
+    if Path(weights).suffix in TORCH_FILES:
         try:
-            fill(network, backbone, path)
+            fill(network, backbone, weights)
         except UserError:
             return False
         return True
     # Not by an attempt: where loading fails Keras leaves the file open.
     wanted = collections.Counter(tuple(weight.shape) for weight in network.weights)
-    if wanted - _shapes(path):
+    if wanted - _shapes(weights):
         return False
-    fill(network, backbone, path)
+    fill(network, backbone, weights)
     return True
 
 

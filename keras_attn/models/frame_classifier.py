@@ -96,7 +96,7 @@ class FrameClassifier(VideoClassifier):
     @staticmethod
     def endpoint(backbone, arguments):
         """The last vector of the backbone, so that all of it learns: fc7 of VGG-16."""
-        return [*find_backbone(backbone).endpoints][-1]
+        return find_backbone(backbone).last
 
     def supervised(self, labels, outputs, sample_weight=None):
         logits = outputs["step_logits"]

@@ -57,10 +57,10 @@ def attention_features(snippet, name, weights):
     """The features of an attention network of its own for a snippet `(b, H, W, 6)`."""
     size = snippet.shape[1:3]
     if name == "tiny":
-        network = build_backbone("tiny", size, channels=6)
+        build = functools.partial(build_backbone, "tiny", size, channels=6)
     else:
         build = functools.partial(flownet_s.contracting, *size, **FLOW_NETWORKS[name])
-        network = build()
+    network = build()
     if weights is not None:
         expected = (
             f"a file that FlowPretraining(attention_network={name!r}) wrote (.weights.h5), or "

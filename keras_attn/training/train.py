@@ -210,8 +210,9 @@ def _finish(run, source, model, state):
         model = swap_input(model, recipe.backbone, shape, backbone_weights=weights)
     with staging(run.model) as temporary:
         model.save(temporary)
-    if recipe.train_backbone and recipe.endpoint == _last_endpoint(recipe.backbone):
-        record_run(run.model, model, BACKBONES[recipe.backbone])
+    backbone = BACKBONES.get(recipe.backbone)
+    if backbone and recipe.train_backbone and recipe.endpoint == backbone.last:
+        record_run(run.model, model, backbone)
     results = run.facts | {
         "epochs": state.epoch,
         "pretraining": flow_pretraining.read_rows(run.path),
@@ -222,7 +223,3 @@ def _finish(run, source, model, state):
         "peak_memory_gib": round(peak_memory(), 2),
     }
     write_json(run.results, results)
-
-
-def _last_endpoint(backbone):
-    return [*BACKBONES[backbone].endpoints][-1] if backbone in BACKBONES else None
