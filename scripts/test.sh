@@ -21,6 +21,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; rm -f "$output"' EXIT
 PYTHONPATH=$PWD KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider \
     --ignore-glob='*learnability.py' tests/losses tests/layers tests/backbones tests/models \
     tests/training/test_optimizers.py tests/training/test_batch_norm.py \
+    tests/scripts/test_model_steps.py \
     tests/flow/test_codec.py tests/flow/test_tvl1.py "$@" >"$output" 2>&1 &
 jax=$!
 status=0

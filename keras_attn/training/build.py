@@ -4,7 +4,6 @@ import contextlib
 import warnings
 
 import keras
-import tensorflow as tf
 
 from keras_attn.backbones import find_backbone
 from keras_attn.errors import DataError, UsageError
@@ -39,6 +38,8 @@ def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> R
 
 def fix_randomness(seed: int) -> None:
     """Set the seeds of this process and make TensorFlow's ops deterministic; both stay so."""
+    import tensorflow as tf  # here, so that models can be built where there is only JAX
+
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -70,14 +71,19 @@ def check_subsets(recipe: Recipe, source) -> None:
 @contextlib.contextmanager
 def dtype_policy(recipe: Recipe):
     """Inside `with`, models are built under the dtype policy of the recipe's `precision`."""
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    automatic = "mixed_float16" if on_gpu else "float32"
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(automatic if recipe.precision == "auto" else recipe.precision)
+    automatic = recipe.precision == "auto"
+    keras.config.set_dtype_policy(_automatic_precision() if automatic else recipe.precision)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _automatic_precision():
+    import tensorflow as tf
+
+    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
 
 
 def build_model(recipe: Recipe, source) -> keras.Model:
