@@ -72,8 +72,8 @@ def evaluate(
     """Score a subset of the videos and write the report.
 
     The clips of a video become one answer by the rule of the model's paper, or of the recipe
-    (`clip_aggregation`). The files go to `RUN/evaluation/SUBSET/`,
-    those of changes or of other data to a folder beside it that names them.
+    (`clip_aggregation`). The files go to `RUN/evaluation/SUBSET/`, those of changes or of other
+    data to a folder next to it that names them.
 
     Args:
         run: Run folder.
@@ -82,8 +82,10 @@ def evaluate(
             `clips.test_frames` or `model.test_pooling`.
         subset: Subset of the split, as train, validation or test.
         examples: Number of the best and of the worst videos shown in the report.
-        check: Whether files whose size and time have not changed since they were last checked are
-            read again (full) or not (quick).
+        check: Which data files to verify by checksum first: those whose size or time stamp
+            changed since the last check ("quick"), or all of them ("full").
+        progress: Called with the number of files checked or of videos scored, that of all, and the
+            id of one.
 
     Returns:
         The summary, with the folder that was written.

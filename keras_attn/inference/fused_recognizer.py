@@ -8,9 +8,13 @@ from keras_attn.inference.answers import TIMELINE, Answers, graph
 class FusedRecognizer(Answers):
     """Models of the same classes, with the surface of a `Recognizer`.
 
-    `weights` sum to one. `decision`, `probabilities`, `votes`, and over the frames `when` and
-    `step_probabilities` are weighted means (late fusion); so is `where`, resized to the cells of
-    the first model. Each model computes the flow that it sees.
+    `decision`, `probabilities`, `votes`, and over the frames `when` and `step_probabilities` are
+    weighted means (late fusion); so is `where`, resized to the cells of the first model. Each model
+    computes the flow that it sees.
+
+    Args:
+        recognizers: A `Recognizer` for each model, with the same classes in the same order.
+        weights: A number for each; they sum to one.
     """
 
     per_frame = False  # no features of one backbone to take

@@ -38,11 +38,7 @@ PAIRS_AT_ONCE = 4
 
 
 class Recognizer(Answers):
-    """A trained model as functions of whole videos.
-
-    `model` takes `video`, by `recipe`; `flow` is how its flow was made (`data.flow_records`), if it
-    sees any. A model that takes `features`, which were made elsewhere, answers for these alone.
-    Every answer is a dict of float32 tensors:
+    """A trained model as functions of whole videos. Every answer is a dict of float32 tensors:
 
     - `decision (B, K)`: shares of the classes, whose largest is the answer: `probabilities`, or for
       a model whose clips vote the votes, where a mean probability decides ties only;
@@ -55,6 +51,11 @@ class Recognizer(Answers):
 
     The `answer_` functions are the `from_` functions as compiled graphs, which share one graph of
     the backbone, of the rest of the model and of the flow.
+
+    Args:
+        model: A `VideoClassifier` that takes `video`, or features that were made elsewhere.
+        recipe: The `Recipe` that it was trained by.
+        flow: How its flow was made (`data.flow_records`), if it sees any.
     """
 
     def __init__(self, model, recipe, flow=None):

@@ -86,7 +86,13 @@ def _check_multiplier(expression, factors):
 
 @keras.saving.register_keras_serializable("keras_attn")
 class SGD(CoupledWeightDecay, keras.optimizers.SGD):
-    """Gradient descent with momentum, 0.9 in all the papers here that use it."""
+    """Gradient descent with momentum, 0.9 in all the papers here that use it.
+
+    Args:
+        learning_rate: A number, or a schedule of Keras.
+        momentum: Factor of the previous update that is added to each update.
+        **kwargs: Those of `CoupledWeightDecay` and of `keras.optimizers.SGD`.
+    """
 
     def __init__(self, learning_rate=0.01, momentum=0.9, **kwargs):
         super().__init__(learning_rate, momentum, **kwargs)
@@ -94,12 +100,22 @@ class SGD(CoupledWeightDecay, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable("keras_attn")
 class Adam(CoupledWeightDecay, keras.optimizers.Adam):
-    """Adam (Kingma and Ba 2015)."""
+    """Adam (Kingma and Ba 2015).
+
+    Its arguments are those of `CoupledWeightDecay` and of `keras.optimizers.Adam`.
+    """
 
 
 @keras.saving.register_keras_serializable("keras_attn")
 class Adadelta(CoupledWeightDecay, keras.optimizers.Adadelta):
-    """Adadelta as published (Zeiler 2012), where Keras starts from a learning rate of 0.001."""
+    """Adadelta as published (Zeiler 2012), where Keras starts from a learning rate of 0.001.
+
+    Args:
+        learning_rate: A number, or a schedule of Keras.
+        rho: Decay of the running means of squared gradients and of squared updates.
+        epsilon: Added to both means before their square roots are taken.
+        **kwargs: Those of `CoupledWeightDecay` and of `keras.optimizers.Adadelta`.
+    """
 
     def __init__(self, learning_rate=1.0, rho=0.95, epsilon=1e-6, **kwargs):
         super().__init__(learning_rate, rho, epsilon, **kwargs)

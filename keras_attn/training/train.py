@@ -41,10 +41,8 @@ def train(
     that the random seeds of this process are set and TensorFlow's ops made deterministic, which
     stays so.
 
-    `progress` is called with a `Checking` for each file that is checked, a `Progress` after each
-    step and the row of the history (a dict) after each epoch. A `UserWarning` names each network
-    that starts from random weights where the paper has trained ones; `results.json` has them too. A
-    training that fails before its first step leaves no run.
+    A `UserWarning` names each network that starts from random weights where the paper has trained
+    ones; `results.json` has them too. A training that fails before its first step leaves no run.
 
     Args:
         recipe: Name of a recipe, as `list_recipes` shows them. In Python also a `Recipe`.
@@ -57,6 +55,8 @@ def train(
         checkpoint_seconds: Seconds between two checkpoints within an epoch.
         check: Which data files to verify by checksum first: those whose size or time stamp
             changed since the last check ("quick"), or all of them ("full").
+        progress: Called with a `Checking` for each file that is checked, a `Progress` after each
+            step and the row of the history (a dict) after each epoch.
 
     Returns:
         The finished run.

@@ -1,9 +1,9 @@
 """Public layers, losses, models and functions describe every parameter in an `Args:` block."""
 
 import inspect
-import re
 
 import pytest
+from docstrings import undocumented
 
 from keras_attn import backbones, flow, layers, losses, models, testing
 from keras_attn.flow import codec, tvl1, warped
@@ -20,17 +20,6 @@ PUBLIC = {
     if not hasattr(value, "_fields") and not hasattr(value, "__dataclass_fields__")
     if value not in INHERITED
 }
-
-
-def undocumented(function):
-    """The parameters that the `Args:` block does not name."""
-    found = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(function) or "", re.S | re.M)
-    names = re.findall(r"^    (\w[\w, ]*):", found.group(1), re.M) if found else []
-    documented = {name.strip() for entry in names for name in entry.split(",")}
-    if inspect.isclass(function) and "__init__" not in vars(function):
-        return []
-    parameters = inspect.signature(function).parameters.values()
-    return sorted({p.name for p in parameters if p.kind != p.VAR_KEYWORD} ^ documented)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
