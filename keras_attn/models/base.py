@@ -53,18 +53,23 @@ class VideoClassifier(keras.Model):
         """Return the arguments of the compiled loss: labels, logits and, if any, sample weights."""
         return labels, outputs["logits"], sample_weight
 
-    def loss_terms(self, labels, outputs):
-        """Return the scalars that are added to the compiled loss, by name."""
+    def loss_terms(self, labels, outputs, sample_weight=None):
+        """Return the scalars that are added to the compiled loss, by name.
+
+        Those of one replica: what they count for in a distributed step is not theirs to know. Only
+        a term that depends on the labels heeds the sample weights.
+        """
         return {}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        labels, logits, sample_weight = self.supervised(y, y_pred, sample_weight)
-        loss = super().compute_loss(x, labels, logits, sample_weight, training)
-        terms = self.loss_terms(y, y_pred)
+        labels, logits, weights = self.supervised(y, y_pred, sample_weight)
+        loss = super().compute_loss(x, labels, logits, weights, training)
+        terms = self.loss_terms(y, y_pred, sample_weight)
         batch = ops.shape(y_pred["logits"])[0]  # a short last batch counts less, as in "loss"
         for mean in self.term_means:
             mean.update_state(terms[mean.name], sample_weight=batch)
-        return loss + sum(terms.values())
+        # Gradients are summed over replicas: Keras divides by their number, as in the loss above.
+        return loss + sum(self._aggregate_additional_loss(term) for term in terms.values())
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)

@@ -206,7 +206,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         """Return the outputs made of the attention in the cells of each frame, of all streams."""
         return {"spatial_attention": attention}
 
-    def loss_terms(self, labels, outputs):
+    def loss_terms(self, labels, outputs, sample_weight=None):
         names = [mean.name for mean in self.term_means]
         return {name: self.config[name] * ops.mean(outputs[name]) for name in names}
 

@@ -189,11 +189,11 @@ class STACNN(VideoClassifier):
     def supervised(self, labels, outputs, sample_weight=None):
         return self._consensus(labels, outputs["step_logits"], outputs["selected"], sample_weight)
 
-    def loss_terms(self, labels, outputs):
+    def loss_terms(self, labels, outputs, sample_weight=None):
         if "aux_logits" not in outputs:
             return {}
         labels, logits, weights = self._consensus(
-            labels, outputs["aux_logits"], outputs["selected"]
+            labels, outputs["aux_logits"], outputs["selected"], sample_weight
         )
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         mean = ops.mean(losses if weights is None else weights * losses)  # eq. (6)

@@ -166,7 +166,7 @@ class StructuredAttentionLSTM(VideoClassifier):
     def supervised(self, labels, outputs, sample_weight=None):
         return supervise_steps(labels, outputs["step_logits"], sample_weight)
 
-    def loss_terms(self, labels, outputs):
+    def loss_terms(self, labels, outputs, sample_weight=None):
         penalty = PENALTIES[self.config["attention"]]
         if penalty is None:
             return {}

@@ -185,7 +185,7 @@ class WhereAndWhen(VideoClassifier):
         )
         self.config = config
 
-    def loss_terms(self, labels, outputs):
+    def loss_terms(self, labels, outputs, sample_weight=None):
         return {
             name: self.config[name] * penalty(outputs)
             for name, penalty in _penalties(self.config).items()

@@ -26,7 +26,7 @@ class Good(VideoClassifier):
     def seen(self, features):
         return features
 
-    def loss_terms(self, labels, outputs):
+    def loss_terms(self, labels, outputs, sample_weight=None):
         squares = ops.sum(ops.square(outputs["temporal_attention"]), axis=1)
         return {"peak": self.config["penalty"] * ops.mean(squares)}
 
