@@ -39,7 +39,8 @@ MAY_IMPORT = {
 }
 TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli", "testing"}
 KERAS_ONLY = {"layers", "losses", "backbones", "models"}
-KERAS_ONLY |= {"utils.numerics", "training.batch_norm", "training.optimizers", "flow.tvl1"}
+KERAS_ONLY |= {"utils.masks", "utils.numerics", "flow.tvl1"}
+KERAS_ONLY |= {"training.batch_norm", "training.optimizers"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("
     r"|\bTODO\b|\bFIXME\b|NotImplementedError|torch\.load"

@@ -38,6 +38,7 @@ class NormalizePixels(keras.layers.Layer):
 
     def __init__(self, mean, deviation, bgr=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        self.supports_masking = True
         self.mean, self.deviation, self.bgr = mean, deviation, bgr
 
     def call(self, pixels):

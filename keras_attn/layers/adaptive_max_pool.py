@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_attn.utils.masks import frame_mask
+
 
 @keras.saving.register_keras_serializable("keras_attn")
 class AdaptiveMaxPool(keras.layers.Layer):
@@ -10,7 +12,7 @@ class AdaptiveMaxPool(keras.layers.Layer):
 
     Shapes: `(..., H, W, C) -> (..., h, w, C)`. Window i of h has the rows from floor(i H / h) up to
     ceil((i + 1) H / h), as in PyTorch's `adaptive_max_pool2d`; windows share a row where h does not
-    divide H.
+    divide H. A mask is passed on.
 
     Args:
         size: Rows and columns (h, w) of the pooled map.
@@ -35,6 +37,9 @@ class AdaptiveMaxPool(keras.layers.Layer):
     def call(self, maps):
         rows, columns = self.size
         return _pooled(_pooled(maps, rows, axis=-3), columns, axis=-2)
+
+    def compute_mask(self, maps, mask):
+        return frame_mask(mask)
 
 
 def _pooled(maps, size, axis):

@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import softmax
 
 
@@ -25,7 +26,7 @@ class AttendedLSTMCell(layers.Layer):
     the weights. `keras.layers.RNN` takes and stacks one tensor only, so everything that belongs to
     a frame is concatenated: its features; with `dropout_masks`, factors for the glimpse (C) and for
     the input of the second LSTM (U); with `frame_scores`, the frame's own summand of the scores
-    (L).
+    (L). One number more is a mask: the states stay where it is zero.
 
     weights = softmax(W h2), eq. (8), with W `(U, L)` and no bias; glimpse = sum_i weights_i x_i,
     eq. (9); then eq. (2)-(6) twice. The two LSTM cells live in one recurrent cell because the
@@ -79,8 +80,10 @@ class AttendedLSTMCell(layers.Layer):
         cells = self.locations * self.channels
         features = ops.reshape(step[:, :cells], (-1, self.locations, self.channels))
         scores = self.attention(top[0])
+        end = cells + (self.channels + self.units) * self.dropout_masks
         if self.frame_scores:
-            scores = scores + step[:, -self.locations :]
+            end = end + self.locations
+            scores = scores + step[:, end - self.locations : end]
         weights = ops.cast(softmax(scores), features.dtype)  # eq. (8)
         glimpse = ops.einsum("bl,blc->bc", weights, features)  # eq. (9)
         if self.dropout_masks:
@@ -90,7 +93,11 @@ class AttendedLSTMCell(layers.Layer):
             cells = cells + self.channels
             hidden = hidden * step[:, cells : cells + self.units]
         hidden, top = self.lstm_2(hidden, top)
-        return ops.concatenate([hidden, weights], axis=-1), [*bottom, *top]
+        after = [*bottom, *top]
+        if step.shape[-1] > end:
+            runs = step[:, end:] > 0
+            after = [ops.where(runs, new, old) for new, old in zip(after, states, strict=True)]
+        return ops.concatenate([hidden, weights], axis=-1), after
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -99,7 +106,8 @@ class AttendedLSTM(layers.Layer):
 
     Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, h, w)`: the top hidden states and the attention
     weights, which sum to one over the cells of a frame. `T` may be unknown; h, w and C may not.
-    The states start at zero, so the first frame's weights are uniform. Quan et al. 2020.
+    The states start at zero, so the first frame's weights are uniform. Padded frames (`mask (B, T)`
+    False) leave the states as they are; both outputs are zero there. Quan et al. 2020.
 
     Args:
         units: Size U of the states of both LSTM layers.
@@ -154,7 +162,9 @@ class AttendedLSTM(layers.Layer):
         self.frame_vector.build((None, None, locations))
         self.frame_scores.build((None, None, self.units))
 
-    def call(self, features):
+    def call(self, features, mask=None):
+        mask = frame_mask(mask)
+        features = cleared(features, mask)
         batch, time, height, width, channels = ops.shape(features)
         sequence = [ops.reshape(features, (-1, time, height * width * channels))]
         if self.rate > 0:
@@ -165,11 +175,16 @@ class AttendedLSTM(layers.Layer):
         if self.current_frame:
             frame_map = ops.reshape(self.frame_map(features), (-1, time, height * width))
             sequence.append(self.frame_scores(self.frame_vector(frame_map)))
+        if mask is not None:
+            sequence.append(ops.cast(mask, self.compute_dtype)[..., None])
         # Alone, the features are passed on uncopied: they are the model's largest tensor.
         joined = ops.concatenate(sequence, axis=-1) if len(sequence) > 1 else sequence[0]
-        outputs = self.rnn(joined)
+        outputs = cleared(self.rnn(joined), mask)
         weights = ops.reshape(outputs[:, :, self.units :], (-1, time, height, width))
         return outputs[:, :, : self.units], weights
+
+    def compute_mask(self, features, mask):
+        return frame_mask(mask), frame_mask(mask)
 
     def compute_output_shape(self, features_shape):
         batch, time, height, width, _ = features_shape

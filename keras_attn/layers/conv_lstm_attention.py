@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from keras_attn.layers.saliency_mask import convolutions
 from keras_attn.utils.checks import check_option
+from keras_attn.utils.masks import cleared, frame_counts, frame_mask, mean_over_frames
 from keras_attn.utils.numerics import softmax
 
 # How a frame and the state are scored: by a hidden layer, by a linear map of each, or all alike.
@@ -17,15 +18,17 @@ GLIMPSES = ("sum", "mean")
 class ConvLSTMAttentionCell(layers.Layer):
     """One iteration: weigh all frames by the last state, sum them, run the convolutional LSTM.
 
-    Shapes: `(B, 1) -> (B, U + T)`: from a tick, which holds nothing, the mean of the new hidden
-    state over the cells and the weights of the frames. Both states are `(B, h, w, U)`. Meng et al.
+    Shapes: `(B, 1) -> (B, U + T)`: from a tick, the mean of the new hidden state over the cells and
+    the weights of the frames. A tick is one where the iteration is that of a frame; where there is
+    a mask and it is zero, the states stay. Both states are `(B, h, w, U)`. Meng et al.
     2018, eq. (2)-(4).
 
     `sequence` is the input that every iteration shares, set while the loop runs: the frames'
-    summand of the hidden layer of the scores, `(B, T, A)`, and the frames `(B, T, h, w, 4 U)`,
-    already convolved with the kernels of the gates: the convolution of a weighted sum is the
-    weighted sum of the convolutions, so all are computed at once before the loop. A loop reads such
-    a tensor in place. As a state it would be copied at every iteration that XLA differentiates.
+    summand of the hidden layer of the scores, `(B, T, A)`, the frames `(B, T, h, w, 4 U)`, already
+    convolved with the kernels of the gates, and the mask `(B, T)` of the frames, or None. The
+    convolution of a weighted sum is the weighted sum of the convolutions, so all are computed at
+    once before the loop. A loop reads such a tensor in place. As a state it would be copied at
+    every iteration that XLA differentiates.
 
     Args:
         units: Number U of channels of both states.
@@ -66,13 +69,19 @@ class ConvLSTMAttentionCell(layers.Layer):
 
     def call(self, tick, states):
         hidden, carry = states
-        keys, frames = self.sequence
-        weights = ops.cast(softmax(self._scores(keys, hidden)), frames.dtype)  # eq. (3)
+        keys, frames, mask = self.sequence
+        weights = softmax(self._scores(keys, hidden), mask=mask)  # eq. (3)
+        weights = ops.cast(weights, frames.dtype)
         glimpse = ops.einsum("bt,bthwg->bhwg", weights, frames)  # eq. (4), convolved
         gates = glimpse + self.recurrent_convolution(hidden)
         enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)
         carry = ops.sigmoid(forget) * carry + ops.sigmoid(enter) * ops.tanh(candidate)
         hidden = ops.sigmoid(leave) * ops.tanh(carry)
+        if mask is not None:
+            runs = tick[:, :, None, None] > 0
+            hidden, carry = (
+                ops.where(runs, new, old) for new, old in zip((hidden, carry), states, strict=True)
+            )
         mean = ops.mean(hidden, axis=(1, 2))
         return ops.concatenate([mean, weights], axis=-1), [hidden, carry]
 
@@ -94,7 +103,8 @@ class ConvLSTMAttention(layers.Layer):
     over the cells, and the weights of the frames, which sum to one over the last axis. `T` may be
     unknown; h, w and C may not. The order of the frames plays no part: permuting them permutes the
     weights. Two convolutional networks, of C / 2 and `units` filters, compute the first states from
-    the mean frame, eq. (5). Meng et al. 2018.
+    the mean frame, eq. (5). Padded frames (`mask (B, T)` False) have no weight and no iteration:
+    the states stay, and both outputs are zero there. Meng et al. 2018.
 
     Args:
         units: Number U of channels of the states.
@@ -144,17 +154,19 @@ class ConvLSTMAttention(layers.Layer):
         self.rnn = layers.RNN(cell, return_sequences=True, dtype=self.dtype_policy, name="rnn")
         self.rnn.build((None, None, 1))
 
-    def call(self, frames):
+    def call(self, frames, mask=None):
+        mask = frame_mask(mask)
+        frames = cleared(frames, mask)
         batch, time, height, width, channels = ops.shape(frames)
-        mean = ops.mean(frames, axis=1)
+        mean = mean_over_frames(frames, mask)
         states = [self.first_hidden(mean), self.first_carry(mean)]  # eq. (5)
         # 1/n of eq. (4) passes the convolution, which is linear, but not its bias.
-        seen = frames / ops.cast(time, frames.dtype) if self.glimpse == "mean" else frames
+        seen = frames / _counts(frames, mask) if self.glimpse == "mean" else frames
         convolved = self.convolution(ops.reshape(seen, (-1, height, width, channels)))
         convolved = ops.reshape(convolved, (-1, time, height, width, 4 * self.units))
-        ticks = ops.zeros((batch, time, 1), dtype=self.compute_dtype)
-        self.rnn.cell.sequence = self._keys(ops.mean(frames, axis=(2, 3))), convolved
-        outputs = self.rnn(ticks, initial_state=states)
+        ticks = cleared(ops.ones((batch, time, 1), dtype=self.compute_dtype), mask)
+        self.rnn.cell.sequence = self._keys(ops.mean(frames, axis=(2, 3))), convolved, mask
+        outputs = cleared(self.rnn(ticks, initial_state=states), mask)
         self.rnn.cell.sequence = None
         return outputs[:, :, : self.units], outputs[:, :, self.units :]
 
@@ -162,6 +174,16 @@ class ConvLSTMAttention(layers.Layer):
         """The frames' summand of the scores: `(B, T, C) -> (B, T, A)`, zero where all are alike."""
         return ops.zeros_like(means[:, :, :1]) if self.energy == "uniform" else self.key(means)
 
+    def compute_mask(self, frames, mask):
+        return frame_mask(mask), frame_mask(mask)
+
     def compute_output_shape(self, frames_shape):
         batch, time = frames_shape[:2]
         return (batch, time, self.units), (batch, time, time)
+
+
+def _counts(frames, mask):
+    """The number of frames of each clip, to divide `frames` by."""
+    if mask is None:
+        return ops.cast(ops.shape(frames)[1], frames.dtype)
+    return frame_counts(mask, frames.dtype)[:, None, None, None, None]

@@ -4,10 +4,11 @@ import functools
 import math
 
 import keras
-from keras import layers, ops
+from keras import layers, ops, tree
 
 from keras_attn import losses
 from keras_attn.utils.checks import check_at_least, check_option
+from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import precise, softmax
 
 # How the scores of the levels become one, U in eq. (3).
@@ -19,9 +20,11 @@ NORMS = ("l2", "l1")
 def unit_columns(weights):
     """Divide weights by their l2 norm over axis 1.
 
-    They sum to one, so the norm is at least one over the root of their number: never zero.
+    They sum to one, so the norm is at least one over the root of their number: never zero, except
+    where all is padding.
     """
-    return weights / ops.sqrt(ops.sum(ops.square(weights), axis=1, keepdims=True))
+    squares = ops.sum(ops.square(weights), axis=1, keepdims=True)
+    return weights / ops.sqrt(ops.where(squares > 0, squares, 1))
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -33,7 +36,7 @@ class PyramidAttention(layers.Layer):
     the one that is summed. The second output holds the weights of the cells of all frames for each
     of the h * w cells of the new map, which sum to one over T, h and w; the third those of each
     level alone. T may be unknown and differ from call to call; h, w and the channels may not. The
-    order of the frames plays no part. Hu et al.
+    order of the frames plays no part. Padded frames (`mask (B, T)` False) have no weight. Hu et al.
 
     Each level scores each of its cells for each cell of the new map by a kernel `(C_j, h * w)` and
     a bias, eq. (2) and (13); `fusion` joins the levels, and a softmax gives the weights, eq. (3),
@@ -88,13 +91,20 @@ class PyramidAttention(layers.Layer):
     def _columns(self, level_shapes):
         return 1 if self.mode == "shared" else math.prod(level_shapes[-1][2:4])
 
-    def call(self, levels):
+    def call(self, levels, mask=None):
+        mask = _common_mask(mask)
+        levels = [cleared(level, mask) for level in levels]
         features = levels[-1]
         _, *cells, _ = ops.shape(features)  # T, h, w
         # Products lose too much in half precision, too.
         scores = [precise(_rows(scores, cells)) for scores in self._scores(levels)]
-        level_weights = softmax(ops.stack(scores, axis=1), axis=2)
-        weights = softmax(functools.reduce(FUSIONS[self.fusion], scores), axis=1)  # eq. (3)
+        seen = mask  # as rows: (B, n, 1)
+        if mask is not None:
+            seen = ops.repeat(mask, math.prod(features.shape[2:4]), axis=1)[:, :, None]
+        level_seen = None if mask is None else seen[:, None]
+        level_weights = softmax(ops.stack(scores, axis=1), axis=2, mask=level_seen)
+        joined = functools.reduce(FUSIONS[self.fusion], scores)
+        weights = softmax(joined, axis=1, mask=seen)  # eq. (3)
         factors = unit_columns(weights) if self.aggregate_norm == "l2" else weights
         aggregated = self._aggregate(features, ops.cast(factors, features.dtype), cells)
         return (
@@ -119,6 +129,9 @@ class PyramidAttention(layers.Layer):
         columns = ops.einsum("bnc,bnm->bmc", _rows(features, cells), factors)  # eq. (4)
         return ops.reshape(columns, (-1, *features.shape[2:]))
 
+    def compute_mask(self, levels, mask):
+        return None, _common_mask(mask), None
+
     def compute_output_shape(self, level_shapes):
         batch, *cells, channels = level_shapes[-1]
         columns = self._columns(level_shapes)
@@ -135,8 +148,8 @@ class AttentionPenalties(layers.Layer):
 
     Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`:
     `losses.interaction` and `losses.pyramid` of the features that `PyramidAttention` summed and of
-    the weights that it returned. A model has these two numbers as outputs in place of those
-    weights, 15 MB for 25 frames.
+    the weights that it returned; padded frames (the mask of the features False) do not count. A
+    model has these two numbers as outputs in place of those weights, 15 MB for 25 frames.
 
     Args:
         interaction_reduction: `reduction` of `losses.interaction`.
@@ -152,7 +165,9 @@ class AttentionPenalties(layers.Layer):
         check_option("pyramid_form", pyramid_form, losses.PYRAMID_FORMS)
         self.interaction_reduction, self.pyramid_form = interaction_reduction, pyramid_form
 
-    def call(self, features, weights, level_weights):
+    def call(self, features, weights, level_weights, features_mask=None):
+        mask = frame_mask(features_mask)
+        features = cleared(features, mask)
         _, *cells, _ = ops.shape(features)  # T, h, w
 
         def rows(maps):
@@ -160,17 +175,27 @@ class AttentionPenalties(layers.Layer):
 
         def penalties(video):
             # Of a batch of one, since the losses are means over a batch.
-            features, weights, level_weights = (x[None] for x in video)
+            features, weights, level_weights, *mask = (x[None] for x in video)
             return (
                 losses.interaction(features, unit_columns(weights), self.interaction_reduction),
-                losses.pyramid(level_weights, weights, cells[0], self.pyramid_form),
+                losses.pyramid(level_weights, weights, cells[0], self.pyramid_form, *mask),
             )
 
         videos = (rows(features), rows(weights), rows(level_weights))
+        videos += () if mask is None else (mask,)
         return ops.vectorized_map(penalties, videos)
+
+    def compute_mask(self, features, mask):
+        return None, None
 
     def compute_output_shape(self, features_shape, weights_shape, level_weights_shape):
         return features_shape[:1], features_shape[:1]
+
+
+def _common_mask(masks):
+    """The mask `(B, T)` of the frames that any level has, or None."""
+    masks = [frame_mask(mask) for mask in tree.flatten(masks) if mask is not None]
+    return functools.reduce(ops.logical_or, masks) if masks else None
 
 
 def _rows(maps, cells):

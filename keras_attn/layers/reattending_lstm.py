@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import softmax
 
 
@@ -17,9 +18,9 @@ class ReattendingLSTMCell(layers.Layer):
     glimpse = sum_i weights_i v_i, eq. (4); then eq. (3) twice. Liu et al. 2017.
 
     `sequence` is the input that every iteration shares, set while the loop runs: `u_a v_i + b_a`
-    (B, T) and the features (B, T, D). A loop reads such a tensor in place. As a state it would be
-    copied at every iteration that XLA differentiates. The cell holds no random operation, which JAX
-    cannot draw inside the loop: masks are inputs.
+    (B, T), the features (B, T, D) and the mask (B, T) of the frames, or None. A loop reads such a
+    tensor in place. As a state it would be copied at every iteration that XLA differentiates. The
+    cell holds no random operation, which JAX cannot draw inside the loop: masks are inputs.
 
     Args:
         units: Size U of each of the four states.
@@ -48,9 +49,9 @@ class ReattendingLSTMCell(layers.Layer):
 
     def call(self, step, states):
         bottom, top = list(states[:2]), list(states[2:])
-        frame_scores, features = self.sequence
+        frame_scores, features, mask = self.sequence
         scores = self.query(top[0]) + frame_scores
-        weights = softmax(self.activation(scores))  # eq. (5)-(6)
+        weights = softmax(self.activation(scores), mask=mask)  # eq. (5)-(6)
         weights = ops.cast(weights, features.dtype)
         glimpse = ops.einsum("bt,btd->bd", weights, features)  # eq. (4)
         hidden, bottom = self.lstm_1(glimpse * step[:, : self.channels], bottom)
@@ -64,7 +65,8 @@ class ReattendingLSTM(layers.Layer):
 
     Shapes: `(B, T, D) -> (B, I, U), (B, I, T)`: the top hidden states and the attention weights,
     which sum to one over the frames. `T` may be unknown; D may not. The states start at zero.
-    The order of the frames plays no part: permuting them permutes the weights. Liu et al. 2017.
+    The order of the frames plays no part: permuting them permutes the weights. Padded frames (`mask
+    (B, T)` False) have the weight zero. Liu et al. 2017.
 
     Args:
         units: Size U of the states of both LSTM layers.
@@ -92,16 +94,21 @@ class ReattendingLSTM(layers.Layer):
         self.rnn = layers.RNN(cell, return_sequences=True, dtype=self.dtype_policy, name="rnn")
         self.rnn.build((features_shape[0], self.iterations, channels + self.units))
 
-    def call(self, features):
+    def call(self, features, mask=None):
+        mask = frame_mask(mask)
+        features = cleared(features, mask)
         batch, _, channels = ops.shape(features)
         steps = (batch, self.iterations, channels + self.units)
         masks = self.dropout(ops.ones(steps, dtype=self.compute_dtype))
         # u_a v_i + b_a of eq. (5) is the same at every iteration.
         frame_scores = ops.squeeze(self.frame_scores(features), axis=-1)
-        self.rnn.cell.sequence = frame_scores, features
+        self.rnn.cell.sequence = frame_scores, features, mask
         outputs = self.rnn(masks)
         self.rnn.cell.sequence = None
         return outputs[:, :, : self.units], outputs[:, :, self.units :]
+
+    def compute_mask(self, features, mask):
+        return None, None  # iterations are not padded
 
     def compute_output_shape(self, features_shape):
         batch, time, _ = features_shape

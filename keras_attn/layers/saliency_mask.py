@@ -1,7 +1,9 @@
 """Three convolutions from a feature map to a mask of its salient cells (Meng et al. 2018)."""
 
 import keras
-from keras import layers
+from keras import layers, ops
+
+from keras_attn.utils.masks import frame_mask
 
 
 def convolutions(filters, dtype, name):
@@ -25,10 +27,13 @@ class SaliencyMask(layers.Layer):
     Shapes: `(b, h, w, C) -> (b, h, w)`, between 0 and 1. Three 3x3 convolutions of C / 2, C / 4 and
     1 filters without biases, the first two with batch normalization and a ReLU. Meng et al. 2018
     say "several layers" in figure 2 and three in section 3.2; the rest is as in the authors' code.
+    Maps that are padding (`mask (b,)` False) count for no mean and variance of the normalization.
 
     Raises:
         ValueError: When built, for fewer than 4 channels.
     """
+
+    masks_rows = True  # for `PerFrame`
 
     def build(self, features_shape):
         channels = features_shape[-1]
@@ -47,8 +52,22 @@ class SaliencyMask(layers.Layer):
         )
         self.mask.build((*features_shape[:-1], channels // 4))
 
-    def call(self, features):
-        return self.mask(self.hidden(features))[..., 0]
+    def call(self, features, mask=None):
+        return self.mask(self._hidden(features, frame_mask(mask)))[..., 0]
+
+    def _hidden(self, features, mask):
+        if mask is None:
+            return self.hidden(features)
+        mask = mask[:, None, None] if len(mask.shape) == 1 else mask[..., None]
+        convolve_1, normalize_1, _, convolve_2, normalize_2, _ = self.hidden.layers
+        for convolve, normalize in ((convolve_1, normalize_1), (convolve_2, normalize_2)):
+            maps = convolve(features)
+            cells = ops.broadcast_to(mask, ops.shape(maps)[:3])
+            features = ops.relu(normalize(maps, mask=cells))
+        return features
+
+    def compute_mask(self, features, mask):
+        return None
 
     def compute_output_shape(self, features_shape):
         return features_shape[:-1]

@@ -3,8 +3,9 @@
 import keras
 from keras import ops, tree
 
-from keras_attn.layers.per_frame import PerFrame
+from keras_attn.layers.per_frame import PerFrame, unfolded
 from keras_attn.utils.checks import check_at_least, check_option
+from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import precise, softmax
 
 # Ours: an entropy of zero would make the confidence infinite.
@@ -22,19 +23,26 @@ def confidence(probabilities):
     return 1 / ops.maximum(-ops.sum(probabilities * logs, axis=-1), MINIMUM_ENTROPY)
 
 
-def most_confident(confidences, keep, groups=1):
+def most_confident(confidences, keep, groups=1, mask=None):
     """Tell whether each segment is among the `keep` most confident of its group.
 
     Shapes: `(B, S) -> (B, S)`, booleans. The groups are runs of segments, as equal as `groups` runs
-    of S can be; of two equally confident segments the earlier one comes first.
+    of S can be; of two equally confident segments the earlier one comes first. Segments that are
+    padding (`mask (B, S)` False) are not among S.
     """
     count = ops.shape(confidences)[1]
     place = ops.arange(count, dtype="int32")
-    group = place * groups // count
+    group = (place * groups // count)[None]
+    if mask is not None:
+        number = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+        group = (number - 1) * groups // ops.maximum(number[:, -1:], 1)
     one, other = confidences[:, :, None], confidences[:, None, :]
     ahead = (other > one) | ((other == one) & (place[None, :] < place[:, None]))
-    rivals = ahead & (group[None, :] == group[:, None])
-    return ops.sum(ops.cast(rivals, "int32"), axis=2) < keep
+    rivals = ahead & (group[:, None, :] == group[:, :, None])
+    if mask is not None:
+        rivals = rivals & mask[:, None]
+    chosen = ops.sum(ops.cast(rivals, "int32"), axis=2) < keep
+    return chosen if mask is None else chosen & mask
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -49,7 +57,8 @@ class SelectedSegments(PerFrame):
     Yang et al. 2020, algorithm 1. In training all segments pass in inference mode and without a
     gradient; the selected ones pass again in training mode, and their outputs take the place of the
     first ones. So no activation of another segment is held for the backward pass. Where all
-    segments are selected there is one pass.
+    segments are selected there is one pass. Padded segments (`mask (B, S)` False) are not counted
+    and not selected, and all their outputs are zero.
 
     Args:
         layer: Network with named outputs, `logits` among them, that takes a batch of segments.
@@ -75,18 +84,19 @@ class SelectedSegments(PerFrame):
             )
         super().build(segments_shape)
 
-    def call(self, segments, training=None):
+    def call(self, segments, training=None, mask=None):
+        mask = frame_mask(mask)
+        segments = cleared(segments, mask)
         _, count, *segment = ops.shape(segments)
         row = ops.reshape(segments, (-1, *segment))
         twice = training and segments.shape[1] != self.groups * self.keep
         outputs = self.layer(row, training=False if twice else training)
         confidences = confidence(softmax(outputs["logits"]))
-        selected = most_confident(ops.reshape(confidences, (-1, count)), self.keep, self.groups)
+        confidences = ops.reshape(confidences, (-1, count))
+        selected = most_confident(confidences, self.keep, self.groups, mask)
         if twice:
             outputs = self._train_selected(row, selected, outputs)
-        outputs = tree.map_structure(
-            lambda x: ops.reshape(x, (-1, count, *ops.shape(x)[1:])), outputs
-        )
+        outputs = unfolded(outputs, count, mask)
         return {**outputs, "selected": ops.cast(selected, self.compute_dtype)}
 
     def _train_selected(self, row, selected, outputs):
@@ -120,7 +130,7 @@ class ConfidencePool(keras.layers.Layer):
 
     Shapes: `(B, S, K) -> (B, K), (B, S)`: from the logits of the segments, the logarithm of the
     pooled probabilities, and the weights of the segments, which sum to one; both in float32 at
-    least.
+    least. Padded segments (`mask (B, S)` False) have no weight.
 
     Args:
         keep: Number of segments that count, the most confident ones.
@@ -138,17 +148,22 @@ class ConfidencePool(keras.layers.Layer):
         check_at_least(1, keep=keep)
         self.keep, self.pooling = keep, pooling
 
-    def call(self, step_logits):
-        log_probabilities = ops.log_softmax(precise(step_logits))
+    def call(self, step_logits, mask=None):
+        mask = frame_mask(mask)
+        log_probabilities = ops.log_softmax(precise(cleared(step_logits, mask)))
         confidences = confidence(ops.exp(log_probabilities))
         if self.pooling == "average":
-            counted = ops.ones_like(confidences)
+            counted = cleared(ops.ones_like(confidences), mask)
         else:
-            kept = most_confident(confidences, self.keep)
+            kept = most_confident(confidences, self.keep, mask=mask)
             counted = ops.where(kept, confidences, 0.0)
-        weights = counted / ops.sum(counted, axis=1, keepdims=True)
+        total = ops.sum(counted, axis=1, keepdims=True)
+        weights = counted / ops.where(total > 0, total, 1)  # none where all is padding
         factors = counted if self.pooling == "confidence_sum" else weights
         return _log_of_sum(factors, log_probabilities), weights
+
+    def compute_mask(self, step_logits, mask):
+        return None, frame_mask(mask)
 
     def compute_output_shape(self, logits_shape):
         batch, count, classes = logits_shape

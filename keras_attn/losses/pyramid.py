@@ -52,7 +52,7 @@ def interaction(features, weights, reduction="relative"):
     return ops.mean(overlap - variance)
 
 
-def pyramid(level_weights, weights, frames=1, form="safe"):
+def pyramid(level_weights, weights, frames=1, form="safe", mask=None):
     """Rewards levels of a pyramid that look elsewhere than all of them together.
 
     Shapes: `(B, N, n, m), (B, n, m) -> ()`: the root of the sum of 1 - distance^2 over levels,
@@ -67,6 +67,7 @@ def pyramid(level_weights, weights, frames=1, form="safe"):
             distance^2 reaches 2, the number under the root can be negative and the root NaN. "safe"
             (ours) compares weights that both sum to one and takes 1 - distance^2 / 2, which is
             never negative. With one level it is constant.
+        mask: Booleans (B, frames), False for frames of padding, which do not count; None for none.
 
     Raises:
         ValueError: For another rank, different n or m, an n that is no multiple of `frames`, or an
@@ -88,9 +89,11 @@ def pyramid(level_weights, weights, frames=1, form="safe"):
     cells = ops.shape(differences)[2] // frames
     differences = ops.reshape(differences, (-1, levels, frames, cells, outputs))
     distances = ops.sum(ops.square(differences), axis=3)
-    if form == "printed":
-        return ops.mean(ops.sqrt(ops.sum(1 - distances, axis=(1, 2, 3))))
-    return ops.mean(bounded_root(ops.sum(1 - distances / 2, axis=(1, 2, 3))))
+    likeness = 1 - (distances if form == "printed" else distances / 2)
+    if mask is not None:
+        likeness = ops.where(ops.convert_to_tensor(mask)[:, None, :, None], likeness, 0)
+    likeness = ops.sum(likeness, axis=(1, 2, 3))
+    return ops.mean(ops.sqrt(likeness) if form == "printed" else bounded_root(likeness))
 
 
 def _check_frames(frames, positions):

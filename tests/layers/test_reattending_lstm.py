@@ -84,7 +84,7 @@ def test_cell_masks_drop_entries_of_the_glimpse_and_of_the_lower_state(rng):
     glimpse_mask = rng.integers(0, 2, (2, 6)).astype("float32") * 2
 
     def step(x, *masks):
-        cell.sequence = frame_scores, x
+        cell.sequence = frame_scores, x, None
         return cell(np.concatenate(masks, 1), states)
 
     ones = np.ones((2, 7), "float32")

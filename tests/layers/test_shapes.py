@@ -72,13 +72,14 @@ def _attended(d):
 
 def _conv_lstm(d):
     cell = layers.ConvLSTMAttentionCell(d["U"], attention_units=9)
-    cell.sequence = ops.ones((d["B"], d["T"], 9)), ops.ones((d["B"], d["T"], 2, 3, 4 * d["U"]))
+    frames = ops.ones((d["B"], d["T"], 2, 3, 4 * d["U"]))
+    cell.sequence = ops.ones((d["B"], d["T"], 9)), frames, None
     return lambda tick: cell(tick, [ops.zeros((d["B"], 2, 3, d["U"]))] * 2)[0]
 
 
 def _reattending(d):
     cell = layers.ReattendingLSTMCell(d["U"], d["D"])
-    cell.sequence = ops.ones((d["B"], d["T"])), ops.ones((d["B"], d["T"], d["D"]))
+    cell.sequence = ops.ones((d["B"], d["T"])), ops.ones((d["B"], d["T"], d["D"])), None
     return lambda step: cell(step, [ops.zeros((d["B"], d["U"]))] * 4)[0]
 
 
