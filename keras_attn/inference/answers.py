@@ -6,6 +6,7 @@ import tensorflow as tf
 
 SCORES = ("decision", "probabilities", "logits", "votes")
 TIMELINE = ("where", "when", "step_probabilities")  # one value for each frame
+CLIPS = ("clip_positions", "clip_probabilities")  # one value for each clip
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Answers:
     A subclass has `answer`, for a batch of videos, and the compiled functions `answer_frames` and
     `answer_jpegs`, if it `takes_frames`, and, if the backbone sees single positions (`per_frame`),
     `answer_features`. `flow_in_graph` says whether TensorFlow can compute all flow that is seen.
+    `clip_keys` names the answers for each clip, the attention maps of the model among them.
     """
 
     takes_frames = True
@@ -40,16 +42,16 @@ class Answers:
 
     def signatures(self) -> dict[str, Signature]:
         """The signatures of a served model, by name."""
+        every = (*SCORES, *TIMELINE, *self.clip_keys)
         found = {}
         if self.takes_frames and self.flow_in_graph:
             found["serving_default"] = (self.answer_frames, SCORES)
-            found["explain"] = (self.answer_frames, (*SCORES, *TIMELINE))
+            found["explain"] = (self.answer_frames, every)
             found["jpeg_frames"] = (self.answer_jpegs, SCORES)
         if self.per_frame:
             found["features"] = (self.answer_features, SCORES)
         if not self.takes_frames:  # TF Serving needs a default
-            every = (self.answer_features, (*SCORES, *TIMELINE))
-            found = {"serving_default": every, "features": every}
+            found = dict.fromkeys(("serving_default", "features"), (self.answer_features, every))
         return {
             name: Signature(function.get_concrete_function(), function.input_signature[0], keys)
             for name, (function, keys) in found.items()

@@ -10,7 +10,8 @@ class FusedRecognizer(Answers):
 
     `decision`, `probabilities`, `votes`, and over the frames `when` and `step_probabilities` are
     weighted means (late fusion); so is `where`, resized to the cells of the first model. Each model
-    computes the flow that it sees.
+    computes the flow that it sees. Of the answers for each clip there are those of every model, with
+    its number, from 1 on, at the end: `spatial_attention_1`.
 
     Args:
         recognizers: A `Recognizer` for each model, with the same classes in the same order.
@@ -27,6 +28,11 @@ class FusedRecognizer(Answers):
         first = recognizers[0]
         self.answer_frames = graph(self.from_frames, *first.answer_frames.input_signature)
         self.answer_jpegs = graph(self.from_jpegs, *first.answer_jpegs.input_signature)
+
+    @property
+    def clip_keys(self):
+        numbered = enumerate(self.recognizers, 1)
+        return tuple(f"{key}_{number}" for number, one in numbered for key in one.clip_keys)
 
     def answer(self, frames=None, jpegs=None) -> dict:
         """Answer for `frames (B, T, H, W, 3)`, uint8, or `jpegs (B, T)`, strings."""
@@ -46,7 +52,10 @@ class FusedRecognizer(Answers):
             return sum(w * answer[key] for w, answer in zip(self.weights, answers, strict=True))
 
         fused = {key: mean(key) for key in ("decision", "probabilities", "votes", *TIMELINE)}
-        return fused | {"logits": tf.math.log(tf.maximum(fused["probabilities"], 1e-30))}
+        fused["logits"] = tf.math.log(tf.maximum(fused["probabilities"], 1e-30))
+        own = zip(self.recognizers, answers, strict=True)
+        of_clips = [answer[key] for one, answer in own for key in one.clip_keys]
+        return fused | dict(zip(self.clip_keys, of_clips, strict=True))
 
 
 def _resized(where, size):

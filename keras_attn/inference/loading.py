@@ -67,10 +67,11 @@ def _changed(model, arguments):
     return made
 
 
-def load_fused(opened, weights):
+def load_fused(opened, weights, changes=None):
     """The recognizer of one opened run, or of several together with weights that sum to one.
 
-    Raises `UserError` when they answer different classes or one is not finished.
+    All get the same `changes`, as of `load_recognizer`. Raises `UserError` when they answer
+    different classes or one is not finished.
     """
     for run in opened:
         if run.encoder and len(opened) > 1:
@@ -79,7 +80,7 @@ def load_fused(opened, weights):
                 "the frames that the others see; evaluate each run and fuse their scores: "
                 "keras-attn fuse"
             )
-    recognizers = [load_recognizer(run.path) for run in opened]
+    recognizers = [load_recognizer(run.path, changes) for run in opened]
     for run in opened[1:]:
         if run.classes != opened[0].classes:
             raise UserError(

@@ -63,6 +63,7 @@ def predict(
     model: Path | str | Sequence[Path | str] | TrainedModel,
     *,
     weights: Sequence[float] | None = None,
+    changes: dict[str, object] | None = None,
     top_k: int = 5,
 ) -> Predictions:
     """Name the action in videos.
@@ -80,20 +81,22 @@ def predict(
             fused: their probabilities are averaged.
         weights: Weights of several runs, one for each; those of the papers for their inputs if not
             given.
+        changes: Fields of the recipe of a run that need no training and their values, such as
+            `clips.test_frames` or `model.test_pooling`.
         top_k: Number of guesses for each video, best first.
 
     Returns:
         One prediction per video, in order.
 
     Raises:
-        UsageError: For a `top_k` below 1, for weights that do not fit, and for videos where the
-            model takes features or the other way round.
+        UsageError: For a `top_k` below 1, for weights or changes that do not fit, and for videos
+            where the model takes features or the other way round.
         UserError: When `model` cannot be opened.
     """
     if top_k < 1:
         raise UsageError(f"`top_k` must be at least 1, got {top_k}")
     videos = [videos] if isinstance(videos, str | Path) else list(videos)
-    opened = open_model(model, weights)
+    opened = open_model(model, weights, changes)
     for video in videos:
         _check_kind(video, opened)
     return Predictions(_predict_one(video, opened, top_k) for video in videos)

@@ -26,7 +26,8 @@ from keras_attn.data import batches, sampling, transforms
 from keras_attn.data.flow_estimation import planes_of
 from keras_attn.data.streams import in_graph
 from keras_attn.flow import codec, tvl1
-from keras_attn.inference.answers import Answers, graph
+from keras_attn.inference.aggregation import video_answers, videos_first
+from keras_attn.inference.answers import CLIPS, Answers, graph
 from keras_attn.inference.pieces import in_pieces
 from keras_attn.inference.timeline import held, places_of_held, timeline, with_last_frame
 from keras_attn.models import swap_input
@@ -38,13 +39,17 @@ PAIRS_AT_ONCE = 4
 
 
 class Recognizer(Answers):
-    """A trained model as functions of whole videos. Every answer is a dict of float32 tensors:
+    """A trained model as functions of whole videos.
+
+    Every answer is a dict of tensors, float32 where no other type is named:
 
     - `decision (B, K)`: shares of the classes, whose largest is the answer: `probabilities`, or for
       a model whose clips vote the votes, where a mean probability decides ties only;
     - `probabilities (B, K)`: mean over the clips of a video; `logits (B, K)`: their logarithm;
     - `votes (B, K)`: share of the clips that answer each class;
-    - `clip_probabilities (B, W, K)`;
+    - `clip_probabilities (B, W, K)`; `clip_positions (B, W, n)`, int32: the positions of the clips;
+    - the outputs of the model that are attention, `(B, W, ...)`, by their names: `(B, W, n, h, w)`
+      for `spatial_attention (B, n, h, w)`;
     - `where (B, T, h, w)`: attention, summing to one over the cells of a frame;
     - `when (B, T)`: summing to one over the frames;
     - `step_probabilities (B, T, K)`: the decision at each frame.
@@ -103,6 +108,10 @@ class Recognizer(Answers):
         """All that has weights: what an export must track."""
         cut = self.per_frame and self.takes_frames
         return [self.model, self.backbone] if cut else [self.model]
+
+    @property
+    def clip_keys(self):
+        return (*CLIPS, *self.model.attention_names)
 
     @property
     def flow_size(self):
@@ -252,42 +261,31 @@ class Recognizer(Answers):
             shape = tf.concat([[batch, -1], tf.shape(answer)[1:]], 0)
             return tf.einsum("bv...->vb...", tf.reshape(answer, shape))
 
-        classes = self.model.output["logits"].shape[-1]
+        output = self.model.output
+        classes = output["logits"].shape[-1]
         shapes = [(classes,), (self.frames, None, None), (self.frames,), (self.frames, classes)]
-        clip, where, when, steps = in_pieces(
+        shapes += [output[name].shape[1:] for name in self.model.attention_names]
+        clip, where, when, steps, *raw = in_pieces(
             lambda some: tuple(map(clips_first, self._clip_answers(clips(some)))),
             positions,
             tf.maximum(CLIPS_AT_ONCE // batch, 1),
             [(None, *shape) for shape in shapes],
         )  # each (W, B, ...)
-        return _video_answers(clip, self.aggregation) | timeline(
-            where, when, steps, positions, length
-        )
+        return {
+            **video_answers(clip, self.aggregation),
+            **timeline(where, when, steps, positions, length),
+            **dict(zip(self.model.attention_names, map(videos_first, raw), strict=True)),
+            "clip_positions": tf.repeat(positions[None], batch, axis=0),
+        }
 
     def _clip_answers(self, clips):
-        """The class probabilities of clips and their answers for each frame, float32."""
+        """The class probabilities of clips, their answers for each frame, their maps; float32."""
         outputs = self.model({"features" if self.per_frame else "video": clips}, training=False)
         maps = self.model.explain(outputs)
         steps = self.model.step_probabilities(outputs)
-        answers = (tf.nn.softmax(outputs["logits"]), maps["where"], maps["when"], steps)
+        raw = [outputs[name] for name in self.model.attention_names]
+        answers = (tf.nn.softmax(outputs["logits"]), maps["where"], maps["when"], steps, *raw)
         return tuple(tf.cast(answer, tf.float32) for answer in answers)
-
-
-def _video_answers(clip, aggregation):
-    """The answers for videos from the probabilities of their clips `(W, B, K)`."""
-    probabilities = tf.reduce_mean(clip, axis=0)
-    ballots = tf.one_hot(tf.argmax(clip, axis=-1), clip.shape[-1])
-    decision = probabilities
-    if aggregation == "vote":  # Quan et al. 2020, eq. (14)-(15)
-        clips = tf.cast(tf.shape(clip)[0], tf.float32)
-        decision = (tf.reduce_sum(ballots, axis=0) + probabilities) / (clips + 1)
-    return {
-        "decision": decision,
-        "probabilities": probabilities,
-        "logits": tf.math.log(tf.maximum(probabilities, 1e-30)),
-        "votes": tf.reduce_mean(ballots, axis=0),
-        "clip_probabilities": tf.einsum("vbk->bvk", clip),
-    }
 
 
 def _stretched_jpegs(jpegs, size):

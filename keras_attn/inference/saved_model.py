@@ -30,7 +30,8 @@ def version_folder(saved_model) -> Path:
 def write_assets(folder, classes: list[str], training: dict) -> None:
     """Write the class names and the facts of the training.
 
-    These are `short_side`, `recipes`, `weights` and `encoder`.
+    These are `short_side`, `recipes`, with the `changes` made for the export, `weights` and
+    `encoder`.
     """
     write_atomic(Path(folder) / "assets" / "classes.txt", "\n".join(classes) + "\n")
     write_json(Path(folder) / "assets" / "training.json", training)

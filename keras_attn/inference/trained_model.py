@@ -30,22 +30,28 @@ class TrainedModel:
     imported: ImportedFeatures | None = None
 
 
-def open_model(model, weights: Sequence[float] | None = None) -> TrainedModel:
+def open_model(
+    model, weights: Sequence[float] | None = None, changes: dict | None = None
+) -> TrainedModel:
     """Open a run folder, several to be fused, or a SavedModel (its highest version).
 
-    `weights` are those of several runs, by default those of the papers for their inputs. A
-    `TrainedModel` is returned as it is. Raises `UserError` when a path is neither.
+    `weights` are those of several runs, by default those of the papers for their inputs; `changes`
+    are fields of the recipe of each run that need no training. A `TrainedModel` is returned as it
+    is. Raises `UserError` when a path is neither, `UsageError` for `weights` or `changes` of what
+    is not a run.
     """
     if isinstance(model, TrainedModel):
+        if weights is not None or changes:
+            raise UsageError("`weights` and `changes` are for runs, got a model that is open")
         return model
     paths = [model] if isinstance(model, str | Path) else list(model)
     for path in paths:
         if not Path(path).exists():
             raise UserError(f"{path}: no such folder; give a run folder or a SavedModel")
     if len(paths) == 1 and not (Path(paths[0]) / "run.json").exists():
-        return _saved_model(paths[0], weights)
+        return _saved_model(paths[0], weights, changes)
     runs = open_runs(paths)
-    recognizer = loading.load_fused(runs, loading.fusion_weights(runs, weights))
+    recognizer = loading.load_fused(runs, loading.fusion_weights(runs, weights), changes)
     first = runs[0]
     return TrainedModel(
         classes=first.classes,
@@ -58,9 +64,14 @@ def open_model(model, weights: Sequence[float] | None = None) -> TrainedModel:
     )
 
 
-def _saved_model(path, weights):
+def _saved_model(path, weights, changes):
     if weights is not None:
         raise UsageError(f"{path}: is a SavedModel, and `weights` are for several runs")
+    if changes:
+        raise UsageError(
+            f"{path}: is a SavedModel, whose recipe is fixed: export the run with `changes` of "
+            f"{', '.join(changes)}, or ask the run itself"
+        )
     folder = saved_model.version_folder(path)
     classes, training = saved_model.read_assets(folder)
     ask, shape = saved_model.load_ask(folder, training["recipes"])

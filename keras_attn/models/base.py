@@ -76,6 +76,11 @@ class VideoClassifier(keras.Model):
 
     # === Answers ===
 
+    @property
+    def attention_names(self):
+        """Names of the outputs that are attention as the paper has it: `..._attention`."""
+        return sorted(name for name in self.output if name.endswith("_attention"))
+
     def step_probabilities(self, outputs):
         """Return the decision at each frame, `(B, T, K)`; the clip's if a model has no others."""
         probabilities = ops.softmax(ops.convert_to_tensor(outputs["logits"]))

@@ -1,6 +1,7 @@
 """Export a run as a SavedModel that TF Serving loads: staged, verified, published by a rename."""
 
 import contextlib
+import dataclasses
 import logging
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from keras_attn.data.streams import flow_name, in_graph
 from keras_attn.errors import UsageError, UserError
-from keras_attn.inference.loading import fusion_weights, load_fused
+from keras_attn.inference.loading import changed_recipe, fusion_weights, load_fused
 from keras_attn.inference.saved_model import version_numbers, write_assets
 from keras_attn.serving.reference import (
     make_reference,
@@ -30,6 +31,7 @@ def export(
     destination: Path | str,
     *,
     weights: Sequence[float] | None = None,
+    changes: dict[str, object] | None = None,
 ) -> Verification:
     """Write a SavedModel for TF Serving.
 
@@ -39,7 +41,10 @@ def export(
     - `jpeg_frames`: `jpeg_frames` strings `(B, T)`, each a JPEG file;
     - `features`: `features` float32 `(B, T, ...)`, unless the backbone sees several frames at once;
     - `explain`: `frames` as above; besides the scores it answers `where (B, T, h, w)`,
-      `when (B, T)` and `step_probabilities (B, T, K)`.
+      `when (B, T)` and `step_probabilities (B, T, K)`, and for each of W clips
+      `clip_positions (B, W, n)`, `clip_probabilities (B, W, K)` and the attention that the model
+      itself gives, as `spatial_attention (B, W, n, h, w)`; of several runs each has its own, with
+      its number at the end.
 
     A model of features that were made elsewhere has `features` alone, which is also its
     `serving_default`, with the answers of `explain`.
@@ -59,24 +64,27 @@ def export(
         destination: Model folder, as in saved_models/NAME, which gets a new version.
         weights: Weights of several runs, one for each; those of the papers for their inputs if not
             given.
+        changes: Fields of the recipe of each run that need no training and their values, such as
+            `clips.test_frames` or `model.test_pooling`; chosen with `evaluate`, say.
 
     Returns:
         The verification of the new version folder.
 
     Raises:
-        UsageError: For weights that do not fit and for a run as `destination`.
+        UsageError: For weights or changes that do not fit and for a run as `destination`.
         UserError: When the run is not finished, its flow needs OpenCV, or the export answers
             differently from it.
     """
     opened = runs.open_runs(run)
     weights = fusion_weights(opened, weights)
     _check_flow(opened)
-    recognizer = load_fused(opened, weights)
+    recognizer = load_fused(opened, weights, changes)
     destination = _model_folder(destination)
     with _staging(destination) as staged:
         _write(recognizer, staged)
         training = {
-            "recipes": [run.facts["recipe"] for run in opened],
+            "recipes": [dataclasses.asdict(changed_recipe(run, changes)) for run in opened],
+            "changes": changes or {},
             "weights": weights,
             "short_side": max(run.short_side for run in opened),
             "encoder": opened[0].encoder,

@@ -1,5 +1,6 @@
 """The reference of an export: requests, and the answers of its run, to compare served ones with."""
 
+import dataclasses
 import json
 import zipfile
 import zlib
@@ -51,11 +52,18 @@ def make_reference(recognizer) -> list[Case]:
 
 
 def answered_anew(recognizer, reference: list[Case]) -> list[Case]:
-    """The requests of `reference` with the answers of `recognizer`.
+    """The requests of `reference` with the answers of `recognizer`, as far as it has some there.
 
     Raises `ValueError` when it does not take them.
     """
-    return _answered(recognizer, [(case.signature, case.request) for case in reference])
+    answered = _answered(recognizer, [(case.signature, case.request) for case in reference])
+    return [_narrowed(case, old.expected) for case, old in zip(answered, reference, strict=True)]
+
+
+def _narrowed(case, names):
+    """`case` with the answers of these names: an earlier version exported fewer of them."""
+    expected = {name: value for name, value in case.expected.items() if name in names}
+    return dataclasses.replace(case, expected=expected)
 
 
 def _answered(recognizer, requests):

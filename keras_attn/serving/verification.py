@@ -87,14 +87,15 @@ def verify(
 
 def _recognizer(folder, runs, reference):
     """The recognizer of the runs that a model in a folder was exported from."""
-    weights = read_assets(folder)[1].get("weights")
+    training = read_assets(folder)[1]
+    weights = training.get("weights")
     if weights is None:
         raise UserError(f"{folder}: was exported by an earlier version; export the run again")
     if len(weights) != len(runs):
         raise UserError(
             f"{folder}: was exported from {len(weights)} runs, got {len(runs)} to compare it with"
         )
-    recognizer = load_fused(runs, weights)
+    recognizer = load_fused(runs, weights, training.get("changes"))
     served = {case.signature: case.request.shape[2:] for case in reference}
     shape = recognizer.feature_shape if recognizer.per_frame else "none"
     if served.get("features", shape) != shape:

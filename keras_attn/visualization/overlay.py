@@ -166,7 +166,9 @@ def _canvas(size, panel_height, title, scale):
     right = _WIDTH - _MARGIN
     left = right - 230
     timeline.text(canvas, "Video", (_MARGIN, base), 0.45, timeline.DIM)
-    timeline.text(canvas, "Attention", (_MARGIN + _WIDTH // 2 - 10, base), 0.45, timeline.DIM)
+    timeline.text(
+        canvas, "Attention within the frame", (_MARGIN + _WIDTH // 2 - 10, base), 0.45, timeline.DIM
+    )
     bar = _colors()[np.linspace(0, 255, 120).astype(int)]
     canvas[base - 10 : base, left : left + 120] = bar
     timeline.text(canvas, "0x", (left - 26, base), 0.42, timeline.DIM)

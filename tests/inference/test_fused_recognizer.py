@@ -96,7 +96,9 @@ def test_two_runs_explain_a_video(tiny_run, flow_run, videos, tmp_path):
     (expected,) = predict(videos[0], [tiny_run, flow_run], weights=(2, 1), top_k=1)
     models = [tiny_run, str(flow_run)]
     found = explain(videos[0], models, tmp_path / "out.mp4", weights=(2, 1))
-    assert found.path.stat().st_size > 0
+    assert found.paths[0].stat().st_size > 0
+    assert found.maps["clip_frames_1"].shape == (4, 5), "windows of RGB"
+    assert found.maps["clip_frames_2"].shape == (1, 5), "segments of flow"
     assert found.answer == expected.guesses[0].name
     assert found.probability == pytest.approx(expected.guesses[0].probability, abs=1e-6)
 

@@ -118,6 +118,11 @@ def test_each_frame_shows_the_answer_at_the_nearest_time(trained, model, tmp_pat
     np.testing.assert_allclose(steps, answer["step_probabilities"][nearest], rtol=1e-5)
     expected = answer["when"][nearest]
     np.testing.assert_allclose(when, expected / expected.sum(), rtol=1e-5)
+    positions = answer["clip_positions"]
+    np.testing.assert_allclose(made.maps["clip_times"], np.array(times)[positions], rtol=1e-5)
+    back = [int(np.argmin(np.abs(np.arange(12) / row.fps - time))) for time in times]
+    assert made.maps["clip_frames"].tolist() == np.array(back)[positions].tolist()
+    np.testing.assert_array_equal(made.maps["spatial_attention"], answer["spatial_attention"])
 
 
 def test_a_video_without_features_cannot_be_explained(trained, model, tmp_path):

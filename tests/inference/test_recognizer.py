@@ -9,6 +9,7 @@ from windows import segment_indices, window_indices, window_starts
 
 import keras_attn.inference.recognizer as recognition
 from keras_attn.data import transforms
+from keras_attn.inference.aggregation import video_answers
 from keras_attn.inference.pieces import in_pieces
 from keras_attn.inference.recognizer import Recognizer
 from keras_attn.models import STACNN, StructuredAttentionLSTM, swap_input
@@ -77,12 +78,15 @@ def windows(length, step=1):
 def plain(trained, frames, clips_frames, snippet=1, votes=True):
     """What `Recognizer` promises for one video `(T, H, W, 3)`, as loops over clips and frames."""
     pictures = transforms.resize_stretched(tf.constant(frames), SIZE).numpy()
-    clips, where, when, steps = [], *([[] for _ in frames] for _ in range(3))
+    clips, raw = [], {name: [] for name in trained.attention_names}
+    where, when, steps = ([[] for _ in frames] for _ in range(3))
     for chosen in clips_frames:
         beside = [pictures[np.minimum(chosen + i, len(frames) - 1)] for i in range(snippet)]
         outputs = trained({"video": np.concatenate(beside, -1)[None]}, training=False)
         maps = trained.explain(outputs)
         clips.append(softmax(outputs["logits"][0].numpy()))
+        for name, maps_of_clips in raw.items():
+            maps_of_clips.append(outputs[name][0].numpy())
         for i, frame in enumerate(chosen):
             where[frame].append(maps["where"][0, i].numpy())
             when[frame].append(float(maps["when"][0, i]))
@@ -99,6 +103,8 @@ def plain(trained, frames, clips_frames, snippet=1, votes=True):
         "votes": counts / len(clips),
         "decision": (counts + clips.mean(0)) / (len(clips) + 1) if votes else clips.mean(0),
         "clip_probabilities": clips,
+        "clip_positions": np.array(clips_frames),
+        **{name: np.array(maps_of_clips) for name, maps_of_clips in raw.items()},
         "where": np.array([np.mean(maps, 0) for maps in where]),
         "when": when / when.sum(),
         "step_probabilities": np.array([np.mean(values, 0) for values in steps]),
@@ -251,7 +257,7 @@ def test_a_request_without_frames_or_videos_is_refused(recognizer, shape):
 def test_clips_become_one_answer_by_the_rule_of_the_recipe(rule):
     clips = tf.constant([[[0.51, 0.49]], [[0.51, 0.49]], [[0.02, 0.98]]])  # (W, B, K)
     asked = Recipe("structured_attention", clips=CLIPS, clip_aggregation=rule)
-    answer = recognition._video_answers(clips, asked.aggregation)
+    answer = video_answers(clips, asked.aggregation)
     expected = [1.04 / 3, 1.96 / 3] if rule == "mean" else [(2 + 1.04 / 3) / 4, (1 + 1.96 / 3) / 4]
     np.testing.assert_allclose(answer["decision"][0], expected, rtol=1e-6)
     np.testing.assert_allclose(answer["probabilities"][0], [1.04 / 3, 1.96 / 3], rtol=1e-6)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_attn import export
 from keras_attn.errors import UserError
-from keras_attn.inference.answers import SCORES, TIMELINE
+from keras_attn.inference.answers import CLIPS, SCORES, TIMELINE
 from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.saved_model import version_numbers
 from keras_attn.serving import exporting, verification
@@ -32,7 +32,7 @@ def quick(monkeypatch, tiny_export):
         shutil.copytree(tiny_export / "1", folder)
 
     passed = verification.Verification(tiny_export, {("loader", "signature"): 0.0})
-    monkeypatch.setattr(exporting, "load_fused", lambda opened, weights: None)
+    monkeypatch.setattr(exporting, "load_fused", lambda *opened: None)
     monkeypatch.setattr(exporting, "_write", copy)
     monkeypatch.setattr(exporting, "make_reference", lambda recognizer: [])
     monkeypatch.setattr(exporting, "write_reference", lambda path, cases: None)
@@ -62,8 +62,11 @@ def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
     }
     for name, signature in signatures.items():
         outputs = described(signature.outputs)
-        assert set(outputs) == set((*SCORES, *TIMELINE) if name == "explain" else SCORES)
-        assert {kind for kind, _ in outputs.values()} == {"float32"}
+        maps = (*TIMELINE, *CLIPS, "spatial_attention")
+        assert set(outputs) == {*SCORES, *(maps if name == "explain" else ())}
+        kinds = {key: kind for key, (kind, _) in outputs.items()}
+        assert kinds.pop("clip_positions", "int32") == "int32"
+        assert set(kinds.values()) == {"float32"}
         assert outputs["probabilities"][1][-1] == 4
 
 
@@ -161,7 +164,7 @@ LOOP = """
 import os, shutil, sys
 from keras_attn.serving import exporting, verification
 export, run = sys.argv[1:]
-exporting.load_fused = lambda opened, weights: None
+exporting.load_fused = lambda *opened: None
 exporting._write = lambda recognizer, folder: shutil.copytree(export, folder)
 exporting.make_reference = lambda recognizer: []
 exporting.write_reference = lambda path, cases: None

@@ -146,7 +146,7 @@ def test_a_run_of_another_shape_is_refused(tiny_export, tiny_run, monkeypatch, p
     from keras_attn.inference import loading
 
     other = types.SimpleNamespace(per_frame=per_frame, feature_shape=(8, 8, 32))
-    monkeypatch.setattr(loading, "load_recognizer", lambda run: other)
+    monkeypatch.setattr(loading, "load_recognizer", lambda *run: other)
     message = rf"takes features \(4, 4, \d+\), but the run .* has {found}"
     with pytest.raises(UserError, match=message):
         verify(tiny_export, run=tiny_run)
@@ -157,7 +157,7 @@ def test_a_run_whose_flow_needs_opencv_is_refused(tiny_export, tiny_run, monkeyp
 
     shape = loading.load_recognizer(tiny_run).feature_shape
     other = types.SimpleNamespace(per_frame=True, feature_shape=shape, signatures=lambda: {})
-    monkeypatch.setattr(loading, "load_recognizer", lambda run: other)
+    monkeypatch.setattr(loading, "load_recognizer", lambda *run: other)
     with pytest.raises(UserError, match="has the signatures explain, .*, which .* needs OpenCV"):
         verify(tiny_export, run=tiny_run)
 
