@@ -52,7 +52,7 @@ MISTAKES = [
     ("predict {video} --model {tmp}/none", "no such folder"),
     ("predict {video} --model {tmp}/file", "no SavedModel"),
     ("predict {video} --model {run} --top-k 0", "--top-k must be at least 1"),
-    ("explain {video} --model {run} --out {tmp}/out.avi", "ends in .mp4"),
+    ("explain {video} --model {run} --out {tmp}/out.avi", "an overlay (.mp4) or its maps (.npz)"),
     ("explain {tmp}/none.mp4 --model {run} --out {tmp}/out.mp4", "none.mp4"),
     ("explain {video} --model {run} --out {tmp}/file/out.mp4", "file"),
     ("export {data} {tmp}/models", "holds no run"),

@@ -51,7 +51,7 @@ def test_the_verbs_one_after_the_other(json_of, tiny_data, tmp_path):
     (found,) = result_of("predict", video, "--model", models, "--top-k", 2)["predictions"]
     assert (found["path"], len(found["guesses"])) == (str(video), 2)
     found = result_of("explain", video, "--model", models, "--out", tmp_path / "out.mp4")
-    assert (found["frames"], found["path"]) == (12, str(tmp_path / "out.mp4"))
+    assert (found["frames"], found["paths"]) == (12, [str(tmp_path / "out.mp4")])
     assert (tmp_path / "out.mp4").stat().st_size > 1000
 
 
