@@ -89,12 +89,13 @@ class ClipPairs:
         return read
 
 
-def with_flow(data, videos: list[Video], name: str) -> list[Video]:
+def with_flow(data, videos: list[Video], name: str, rows=None) -> list[Video]:
     """The videos, each with the path of its planes in `DATA/flow/NAME`.
 
-    Raises `DataError` when these are missing, damaged, or made of other videos.
+    `rows` are those of the usable videos of `data`, if they were read before. Raises `DataError`
+    when the planes are missing, damaged, or made of other videos.
     """
-    records = {record.id: record for record in flow_records.read_flow_index(data, name)}
+    records = {record.id: record for record in flow_records.read_flow_index(data, name, rows)}
     flow_records.check_flow_contents(data, name, [records[video.id] for video in videos])
     return [dataclasses.replace(video, flow=records[video.id].path) for video in videos]
 

@@ -25,8 +25,7 @@ class Source:
     source reads frames or flow.
     """
 
-    data: Path
-    classes: list[str]
+    folder: tables.DataFolder
     subsets: dict[str, list[Video]]
     clips_settings: object
     stream: Stream
@@ -35,6 +34,15 @@ class Source:
     features: FeatureReader | None = None
     feature_folder: FeatureFolder | None = None
     imported: ImportedFeatures | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.folder.path
+
+    @property
+    def classes(self) -> list[str]:
+        return self.folder.classes
 
     @property
     def feature_shape(self) -> tuple[int, ...] | None:
@@ -56,8 +64,7 @@ class Source:
         """The frames of a video that are shown at these positions."""
         if self.imported is None:
             return positions
-        rows = {row.id: row for row in tables.read_manifest(self.data)}
-        return frames_at(self.imported.times(video.path)[positions], rows[video.id])
+        return frames_at(self.imported.times(video.path)[positions], self.folder.rows[video.id])
 
     @property
     def _sampler(self):
@@ -102,8 +109,7 @@ def open_source(
         videos = stream_videos(data, recipe.stream, wanted, rows, **checking)
         opened = {"provenance": provenance, "subsets": _in_subsets(videos, labels)}
     return Source(
-        data=folder.path,
-        classes=folder.classes,
+        folder=folder,
         clips_settings=recipe.clips,
         stream=recipe.stream,
         fold=fold,

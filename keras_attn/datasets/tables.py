@@ -131,11 +131,16 @@ def write_manifest(data, rows: list[Row]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class DataFolder:
-    """The tables of a data folder, read once: usable rows by id, class names, subsets by id."""
+    """The tables of a data folder, read once: all rows, class names, subsets by id."""
 
     path: Path
-    rows: dict[str, Row]
+    manifest: list[Row]
     classes: list[str]
+
+    @functools.cached_property
+    def rows(self) -> dict[str, Row]:
+        """The usable rows by id."""
+        return {row.id: row for row in self.manifest if row.usable}
 
     @functools.cached_property
     def split(self) -> dict[str, str]:
@@ -146,7 +151,7 @@ class DataFolder:
 def read_data_folder(data) -> DataFolder:
     """Read the tables of a data folder once; split.csv when it is first asked for."""
     rows, classes = _read_manifest(data)
-    return DataFolder(Path(data), {row.id: row for row in rows if row.usable}, classes)
+    return DataFolder(Path(data), rows, classes)
 
 
 def read_manifest(data) -> list[Row]:

@@ -11,7 +11,6 @@ import numpy as np
 from keras_attn.data import batches
 from keras_attn.data.record_format import encoded_frames, encoded_planes
 from keras_attn.data.source import Source, open_source
-from keras_attn.datasets import tables
 from keras_attn.errors import DataError, UsageError, require
 from keras_attn.evaluation import report_data
 from keras_attn.inference import loading
@@ -119,7 +118,7 @@ def evaluate(
         if progress:
             progress(done + 1, len(videos), video.id)
     scores = _scores(run, recipe.aggregation, subset, videos, answers)
-    groups = {row.id: row.group for row in tables.read_manifest(source.data)}
+    groups = {row.id: row.group for row in source.folder.manifest}
     grouped = [groups[video.id] or video.id for video in videos]
     summary = classification.summarize(scores, grouped if any(groups.values()) else None)
     folder = run.path / "evaluation" / _folder_name(run, source, subset, changes)

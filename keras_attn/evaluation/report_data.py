@@ -7,7 +7,6 @@ import numpy as np
 from keras_attn.data import batches, records
 from keras_attn.data.record_format import encoded_frames
 from keras_attn.data.source import Source
-from keras_attn.datasets import tables
 from keras_attn.errors import DataError
 from keras_attn.metrics.scores import Scores
 from keras_attn.training import runs
@@ -23,7 +22,8 @@ def examples(source: Source, scores: Scores, subset: str, count: int, where):
     if not count:
         return [], [], []
     try:
-        paths = {record.id: record.path for record in records.read_index(source.data)}
+        index = records.read_index(source.data, list(source.folder.rows.values()))
+        paths = {record.id: record.path for record in index}
     except DataError as error:
         return [], [], [f"No pictures, because the frames of the videos are not there: {error}"]
     videos = {video.id: video for video in source.subsets[subset]}
@@ -58,7 +58,7 @@ def report(run, source: Source, evaluation, best, worst, remarks) -> Report:
         name.replace("model.", "arguments."): str(new) for name, new in evaluation.changes.items()
     }
     subsets = [{"subset": name, "videos": len(videos)} for name, videos in source.subsets.items()]
-    rows = tables.read_manifest(source.data)
+    rows = source.folder.manifest
     unusable = sum(not row.usable for row in rows)
     accounting = [*subsets, {"subset": "not in the split", "videos": _unused(rows, source)}]
     accounting.append({"subset": "unusable files", "videos": unusable})

@@ -21,7 +21,6 @@ from keras_attn.data import flow_pairs
 from keras_attn.data.flow_pairs import ClipPairs, TruePairs
 from keras_attn.data.flow_records import read_flow_provenance
 from keras_attn.data.streams import flow_name
-from keras_attn.datasets import tables
 from keras_attn.models import FlowPretraining
 from keras_attn.training.build import compile_model, dtype_policy
 from keras_attn.training.loop import Outputs, StepLoop
@@ -66,19 +65,22 @@ def open_stages(recipe, source, path) -> tuple[Stage, ...]:
     if settings.clips_epochs:
         halves = source.subsets["train"], source.subsets.get("validation")
         if not halves[1]:
-            halves = _held_out_groups(source.data, halves[0])
+            halves = _held_out_groups(source.folder.rows, halves[0])
         name = flow_name(recipe.flow_method, warped=False)
+        rows = list(source.folder.rows.values())
         learn, held = (
-            ClipPairs(tuple(flow_pairs.with_flow(source.data, half, name)), recipe.clips.frames)
+            ClipPairs(
+                tuple(flow_pairs.with_flow(source.data, half, name, rows)), recipe.clips.frames
+            )
             for half in halves
         )
         stages.append(Stage("clips", settings.clips_epochs, learn, held))
     return tuple(stages)
 
 
-def _held_out_groups(data, videos):
-    groups = {row.id: row.group or row.id for row in tables.read_manifest(data)}
-    _, held = flow_pairs.held_out(list(dict.fromkeys(groups[video.id] for video in videos)))
+def _held_out_groups(rows, videos):
+    groups = {video.id: rows[video.id].group or video.id for video in videos}
+    _, held = flow_pairs.held_out(list(dict.fromkeys(groups.values())))
     return (
         [video for video in videos if groups[video.id] not in held],
         [video for video in videos if groups[video.id] in held],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 from types import SimpleNamespace
@@ -99,7 +100,7 @@ def test_the_report_holds_names_numbers_and_pictures(run):
 
 
 def test_a_report_without_frames_says_why_it_has_no_pictures(run, monkeypatch):
-    def read_index(data):
+    def read_index(data, rows):
         raise DataError("records: gone")
 
     monkeypatch.setattr(report_data, "records", SimpleNamespace(read_index=read_index))
@@ -144,7 +145,14 @@ def test_bounded_logits_are_explained(run):
 
 
 def test_other_data_of_the_same_making_is_scored_with_a_note(run, data):
+    own = evaluate(run, examples=0).folder
+    before = (own / "metrics.json").read_bytes()
     found = evaluate(run, data=data, examples=0)
+    assert re.fullmatch(r"test\+data=data-[0-9a-f]{8}", found.folder.name)
+    assert (own / "metrics.json").read_bytes() == before
+    twin = shutil.copytree(data, data.parent / "elsewhere" / "data")
+    other = evaluate(run, data=twin, examples=0).folder
+    assert other != found.folder, "another folder of the same name"
     assert "whether the two share videos was not checked" in found.report.read_text("utf-8")
 
 
