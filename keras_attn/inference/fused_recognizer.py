@@ -10,8 +10,8 @@ class FusedRecognizer(Answers):
 
     `decision`, `probabilities`, `votes`, and over the frames `when` and `step_probabilities` are
     weighted means (late fusion); so is `where`, resized to the cells of the first model. Each model
-    computes the flow that it sees. Of the answers for each clip there are those of every model, with
-    its number, from 1 on, at the end: `spatial_attention_1`.
+    computes the flow that it sees. The answers for clips are those of every model, with its number,
+    from 1 on, at the end: `spatial_attention_1`.
 
     Args:
         recognizers: A `Recognizer` for each model, with the same classes in the same order.
