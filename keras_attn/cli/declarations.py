@@ -25,8 +25,7 @@ class Parameter:
     """One parameter of a verb.
 
     `kind` is str, int, float, bool or dict; `count` is None for one value, a number of values, or
-    "+" for one or more. An option that takes one value or several is `repeated` for several, since
-    otherwise it would swallow the positional arguments after it.
+    "+" for one or more.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Parameter:
     choices: tuple = ()
     count: int | str | None = None
     optional: bool = False
-    repeated: bool = False
     help: str = ""
 
     @property
@@ -45,6 +43,12 @@ class Parameter:
     @property
     def positional(self) -> bool:
         return self.required and self.name in POSITIONAL
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the option is given once for each value: otherwise it would take the positional
+        arguments that follow it for values."""
+        return self.kind is dict or self.count == "+" and not self.positional
 
     @property
     def metavar(self) -> str:
@@ -125,7 +129,6 @@ def _parameter(source, argument, default, text):
     kinds = dict(source.alternatives(argument.annotation))
     several = next((kinds[name] for name in ("Sequence", "list", "tuple") if name in kinds), None)
     count = None
-    single = bool(kinds.keys() - {"None", "Sequence", "list", "tuple"})
     if several is not None:
         count = len(several) if "tuple" in kinds else "+"
         kinds |= dict(source.alternatives(several[0])) if several else {}
@@ -137,7 +140,6 @@ def _parameter(source, argument, default, text):
         choices=tuple(source.value(choice) for choice in kinds.get("Literal", ())),
         count=count,
         optional="None" in kinds,
-        repeated=single and several is not None,
         help=text,
     )
 

@@ -130,10 +130,8 @@ def _keys(parameter):
     if parameter.kind is dict:
         return {"action": "append", "metavar": "FIELD=VALUE", "default": argparse.SUPPRESS}
     keys = {"type": parameter.kind, "nargs": parameter.count, "metavar": parameter.metavar}
-    if parameter.repeated and not parameter.positional:
+    if parameter.repeated:
         keys |= {"action": "append", "nargs": None}
-    elif parameter.count == "+" and not parameter.positional and parameter.default is None:
-        keys |= {"action": "extend"}
     if parameter.choices:
         keys |= {"choices": parameter.choices, "metavar": None}
     if parameter.required:
@@ -145,7 +143,7 @@ def _keys(parameter):
 
 def _help(verb, parameter):
     text = _plain(verb, parameter.help)
-    if parameter.repeated and not parameter.positional:
+    if parameter.repeated:
         text = f"{text} (repeat the option for several)"
     if parameter.required or parameter.default is None or parameter.kind is bool:
         return text

@@ -65,8 +65,8 @@ def explain(
         model: Run folder or SavedModel folder; several run folders, as of RGB and of flow, are
             fused: their answers are averaged.
         out: File to write: an overlay (.mp4), or the maps as arrays (.npz).
-        weights: Weights of several runs, one for each; those of the papers for their inputs if not
-            given.
+        weights: Weight of each of several runs, in their order; those of the papers for their
+            inputs if not given.
         changes: Fields of the recipe of a run that need no training and their values, such as
             `clips.test_frames` or `model.test_pooling`.
 

@@ -79,8 +79,8 @@ def predict(
         videos: Video files, or files of features (.npy).
         model: Run folder or SavedModel folder; several run folders, as of RGB and of flow, are
             fused: their probabilities are averaged.
-        weights: Weights of several runs, one for each; those of the papers for their inputs if not
-            given.
+        weights: Weight of each of several runs, in their order; those of the papers for their
+            inputs if not given.
         changes: Fields of the recipe of a run that need no training and their values, such as
             `clips.test_frames` or `model.test_pooling`.
         top_k: Number of guesses for each video, best first.

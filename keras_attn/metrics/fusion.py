@@ -104,12 +104,12 @@ def fuse(
 
     Args:
         files: Score files, or run folders, which stand for their scores of the test subset.
-        weights: One number per file, scaled to sum to one; by default those of the papers for
-            these inputs (`default_weights`).
+        weights: Weight of each of `files`, in their order, scaled to sum to one; those of the
+            papers for their inputs if not given.
         kind: What is added, by default "l2" with trajectories and else "probabilities".
-        search: Score files or run folders of the validation subset, in the order of the files, on
-            which to search for weights. Weights in steps of 0.05 are tried; among the best those
-            nearest to the default are taken.
+        search: Score file or run folder of the validation subset on which to search for weights;
+            one for each of `files`, in their order. Weights in steps of 0.05 are tried; of the best
+            those nearest to the default are taken.
         out: Score file to write with the fused scores.
 
     Returns:

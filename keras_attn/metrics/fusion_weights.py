@@ -63,7 +63,7 @@ def default_weights(streams: Sequence) -> tuple[float, ...]:
     raise UsageError(
         f"no paper has weights for the inputs {', '.join(inputs)}: give `weights`, one number "
         "for each, or search for them on score files of the validation subset: keras-attn fuse "
-        "FILE ... --search FILE ..."
+        "FILE ... --search FILE, once for each"
     )
 
 

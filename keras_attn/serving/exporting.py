@@ -62,8 +62,8 @@ def export(
         run: Run folder; several, as of RGB and of flow, become one model that averages their
             probabilities.
         destination: Model folder, as in saved_models/NAME, which gets a new version.
-        weights: Weights of several runs, one for each; those of the papers for their inputs if not
-            given.
+        weights: Weight of each of several runs, in their order; those of the papers for their
+            inputs if not given.
         changes: Fields of the recipe of each run that need no training and their values, such as
             `clips.test_frames` or `model.test_pooling`; chosen with `evaluate`, say.
 

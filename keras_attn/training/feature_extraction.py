@@ -50,10 +50,10 @@ def features(
 
     Args:
         data: Data folder with records; for flow, also with flow.
-        from_: Folder of features that were made elsewhere, with a provenance.json, which are
-            imported. No other argument goes with it.
-        recipe: Names of the recipes (or Recipe objects) whose features are computed. They must
-            have the same backbone, size and input; other arguments replace what they say.
+        from_: Folder of features that another program made, with a provenance.json, to import.
+            No other argument goes with it.
+        recipe: Name of a recipe whose features are computed. Several must have the same backbone,
+            size and input; other arguments replace what they say. In Python also `Recipe` objects.
         backbone: Name of the backbone, or "hub:" and a preset of KerasHub or a folder with one;
             without a recipe, inception_v3.
         endpoint: Where the backbone is cut: one of its endpoints, or several maps joined by "+".

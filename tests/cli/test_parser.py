@@ -73,7 +73,7 @@ def test_values_reach_the_function_as_it_takes_them(received):
     assert (found["recipe"], found["changes"]) == ("r", {"a.b": "1", "c": "x=y"})
     assert found["resume"] is True
     assert not received("train", *train).get("changes")
-    found = received("export", "one", "two", "to", "--weights", "1", "2.5")
+    found = received("export", "--weights", "1", "--weights", "2.5", "one", "two", "to")
     assert (found["run"], found["destination"]) == (["one", "two"], "to")
     assert found["weights"] == [1.0, 2.5]
     found = received("predict", "--model", "one", "--model", "two", "a.mp4", "b.mp4")

@@ -43,7 +43,8 @@ def test_the_verbs_one_after_the_other(json_of, tiny_data, tmp_path):
     found = result_of("evaluate", run, "--examples", 1)
     assert (found["subset"], found["videos"]) == ("test", 6)
     other = shutil.copy(run / "evaluation" / "test" / "scores.npz", tmp_path)
-    found = result_of("fuse", run, other, "--weights", 1, 2, "--out", tmp_path / "fused.npz")
+    weights, out = ("--weights", 1, "--weights", 2), tmp_path / "fused.npz"
+    found = result_of("fuse", *weights, run, other, "--out", out)
     assert found["videos"] == 6
     found = result_of("export", run, models)
     assert (found["passed"], found["path"]) == (True, str(models / "1"))

@@ -245,11 +245,12 @@ def test_the_command_line_takes_files_or_run_folders(rng, files, tmp_path, capsy
         path = tmp_path / scores.input / "evaluation" / subset / "scores.npz"
         write_scores(path, dataclasses.replace(scores, subset=subset, ids=ids_of))
     runs = [str(tmp_path / scores.input) for scores in found]
+    search = [part for run in runs for part in ("--search", run)]
     out = tmp_path / "fused.npz"
-    assert main(["fuse", *runs, "--search", *runs, "--kind", "logits", "--out", str(out)]) == 0
+    assert main(["fuse", *search, *runs, "--kind", "logits", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "weights found by a search" in printed and f"fused scores: {out}" in printed
-    assert main(["fuse", *runs, "--weights", "1", "3", "--json"]) == 0
+    assert main(["fuse", *runs, "--weights", "1", "--weights", "3", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["weights"] == [0.25, 0.75] and answer["videos"] == 23
     assert answer["streams"][1]["path"].endswith("flow/evaluation/test/scores.npz")
