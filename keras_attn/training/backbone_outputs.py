@@ -1,5 +1,6 @@
 """A backbone over chosen positions of videos, in full batches."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -23,6 +24,25 @@ def computed(model, videos, positions, size, stream, batch_size):
             end = begin + len(list(some))
             yield number, [output[begin:end] for output in outputs]
             begin = end
+
+
+def store_outputs(row, outputs, positions, lacking):
+    """Write the maps of a video at rising `positions`, each to its store if that lacks it.
+
+    `lacking` has, for each output of the model, its store, shape and missing positions.
+    """
+    begin = 0
+    with contextlib.ExitStack() as files:
+        takers = [
+            (index, some, files.enter_context(store.adding(row, some, shape)))
+            for index, (store, shape, some) in enumerate(lacking)
+            if len(some)
+        ]
+        for maps in outputs:
+            present = positions[begin:][: len(maps[0])]
+            for index, some, add in takers:
+                add(maps[index][np.isin(present, some)])
+            begin += len(present)
 
 
 def _pictures(videos, positions, size, stream, batch_size):

@@ -70,7 +70,8 @@ def features(
             expected time and disk space.
 
     Returns:
-        A `FeaturesSummary`.
+        A `FeaturesSummary`. A video whose features are not finite is one of its `problems`, and the
+        others are computed all the same.
 
     Raises:
         UsageError: An argument is invalid, or the recipes do not share a backbone.

@@ -22,8 +22,9 @@ from keras_attn.data.features import (
     weights_file_hash,
 )
 from keras_attn.data.source import stream_provenance, stream_videos
+from keras_attn.datasets.tables import shortened
 from keras_attn.errors import DataError, UsageError, UserError
-from keras_attn.training.backbone_outputs import computed
+from keras_attn.training.backbone_outputs import computed, store_outputs
 from keras_attn.utils.files import exclusive, make_folder, sha256, staging, write_json
 
 _NONE = np.zeros(0, "int32")
@@ -31,10 +32,11 @@ _NONE = np.zeros(0, "int32")
 
 @dataclass(frozen=True)
 class FeaturesSummary:
-    """Counts of videos computed now (`written`) and already stored (`kept`), and the contents.
+    """Counts of videos: computed now (`written`), stored before (`kept`), `failed`; and contents.
 
     `positions` are those that are stored, of the `length` of all videos; `maps` has the shape of
-    each map by its name; `notes` are sentences about what was left out.
+    each map by its name; `problems` has a sentence for each video without features, `notes` are
+    sentences about what was left out.
     """
 
     folder: Path
@@ -45,19 +47,25 @@ class FeaturesSummary:
     maps: dict[str, tuple[int, ...]]
     bytes: int
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return len(self.problems)
 
     def lines(self) -> list[str]:
-        total = self.written + self.kept
+        total = self.written + self.kept + self.failed
+        failed = f" + {self.failed} failed" if self.failed else ""
         return [
-            f"{total} videos = {self.written} written + {self.kept} kept",
+            f"{total} videos = {self.written} written + {self.kept} kept{failed}",
             f"{self.positions} of {self.length} positions of {_sizes(self.maps)}: "
             f"{self.bytes / 2**20:.1f} MiB in {self.folder}",
-            *self.notes,
+            *shortened(self.problems + self.notes),
         ]
 
     def as_dict(self) -> dict:
         maps = {name: list(shape) for name, shape in self.maps.items()}
-        return {**vars(self), "folder": str(self.folder), "maps": maps}
+        return {**vars(self), "failed": self.failed, "folder": str(self.folder), "maps": maps}
 
 
 def _sizes(maps):
@@ -76,6 +84,7 @@ class FeaturePass:
         self.entry = find_backbone(folder.backbone)
         self.progress = progress or (lambda done, total, text: None)
         self.settings = self._settings()
+        self.problems: list[str] = []
 
     def run(self, readable: dict[str, np.ndarray]) -> FeaturesSummary:
         """Make what is missing of the `readable` positions, by video id; of others, of all."""
@@ -99,7 +108,7 @@ class FeaturePass:
                 self._compute({name: some for name, some in missing.items() if some}, left)
             return self._summary(len(todo))
 
-    def _summary(self, written):
+    def _summary(self, todo):
         stored = {}
         for store in self.stores.values():
             for key, entry in store.index.items():
@@ -107,12 +116,13 @@ class FeaturePass:
         entries = [entry for store in self.stores.values() for entry in store.index.values()]
         return FeaturesSummary(
             folder=self.folder.folder,
-            written=written,
-            kept=len(self.rows) - written,
+            written=todo - len(self.problems),
+            kept=len(self.rows) - todo,
             length=sum(video.length for video in self.videos.values()),
             positions=sum(stored.values()),
             maps={name: store.shape for name, store in self.stores.items()},
             bytes=sum(int(entry["bytes"]) for entry in entries),
+            problems=tuple(self.problems),
         )
 
     # Settings and weights
@@ -170,7 +180,7 @@ class FeaturePass:
     def _open(self, store, shape=None):
         settings = {"map": store.name, "weights_sha256": self.folder.provenance()["weights_sha256"]}
         settings |= {"shape": list(shape)} if shape else {}
-        self.open_stores.enter_context(store.writing(settings, self.rows))
+        self.open_stores.enter_context(store.writing(settings, self.rows, self.progress))
 
     # The making
 
@@ -219,7 +229,8 @@ class FeaturePass:
     def _compute(self, missing, rows):
         """Run the backbone, as far as the maps of `missing`, over what is missing of `rows`."""
         folder, stores = self.folder, [self.stores[name] for name in missing]
-        stream_videos(folder.data, folder.stream, [row.id for row in rows], self.rows)
+        ids = [row.id for row in rows]
+        stream_videos(folder.data, folder.stream, ids, self.rows, progress=self.progress)
         model = build_maps(
             folder.backbone,
             folder.size,
@@ -237,21 +248,13 @@ class FeaturePass:
         videos = [self.videos[row.id] for row in rows]
         outputs = computed(model, videos, positions, folder.size, folder.stream, self.batch_size)
         for number, pieces in itertools.groupby(outputs, lambda piece: piece[0]):
-            row, begin = rows[number], 0
-            with contextlib.ExitStack() as files:
-                takers = [
-                    (index, some, files.enter_context(store.adding(row, some, shape)))
-                    for index, (store, shape, some) in enumerate(
-                        zip(stores, shapes, wanted[number], strict=True)
-                    )
-                    if len(some)
-                ]
-                for _, maps in pieces:
-                    present = positions[number][begin:][: len(maps[0])]
-                    for index, some, add in takers:
-                        add(maps[index][np.isin(present, some)])
-                    begin += len(present)
-            self.progress(number + 1, len(rows), row.id)
+            lacking = list(zip(stores, shapes, wanted[number], strict=True))
+            try:
+                pieces = (maps for _, maps in pieces)
+                store_outputs(rows[number], pieces, positions[number], lacking)
+            except DataError as error:  # the other videos are done all the same
+                self.problems.append(str(error))
+            self.progress(number + 1, len(rows), rows[number].id)
 
     def _announce(self, model, shapes, missing, positions):
         """Tell the expected time and disk space; `UserError` when there is not enough of it."""

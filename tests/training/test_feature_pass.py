@@ -83,6 +83,27 @@ def test_only_what_is_missing_is_computed(data, monkeypatch):
     assert sum(len(positions) for _, positions in computed) == 288 - first.positions
 
 
+def test_a_video_without_finite_features_is_a_problem_and_the_others_are_done(data, monkeypatch):
+    def computed(*arguments):
+        for number, (maps,) in backbone_outputs.computed(*arguments):
+            yield number, [np.full_like(maps, np.inf) if number == 3 else maps]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(feature_pass, "computed", computed)
+        summary = extract(data)
+    assert (summary.written, summary.kept, len(summary.problems)) == (23, 0, 1)
+    row = list(tables.read_data_folder(data).rows.values())[3]
+    assert summary.problems[0].startswith(f"{row.id}: features must be finite")
+    assert "24 videos = 23 written + 0 kept + 1 failed" in summary.lines()[0]
+    assert len(contents(data)) == 23
+    for path in [*(data / "records").glob("*.record"), *(data / MAPS).glob("*.npy")]:
+        path.touch()  # so that it is read again, which is shown
+    texts = []
+    again = extract(data, progress=lambda done, total, text: texts.append(text))
+    assert (again.written, again.kept, again.problems) == (1, 23, ())
+    assert sum(text.startswith("checking ") for text in texts) == 23 + 1
+
+
 def test_every_position_is_stored_where_nothing_is_known(data):
     (data / "split.csv").unlink()
     assert extract(data, recipe=SEGMENTS).positions == 288
