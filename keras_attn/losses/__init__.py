@@ -6,6 +6,7 @@ from keras_attn.losses.blocks import (
     block_starts,
     uncovered_cells,
 )
+from keras_attn.losses.classification import LogitsCrossEntropy
 from keras_attn.losses.flow import FLOW_RELAXATION, relaxed_flow_error
 from keras_attn.losses.pyramid import (
     INTERACTION_REDUCTIONS,
@@ -23,6 +24,7 @@ from keras_attn.losses.saliency import (
 __all__ = [
     "FLOW_RELAXATION",
     "INTERACTION_REDUCTIONS",
+    "LogitsCrossEntropy",
     "PYRAMID_FORMS",
     "UNIMODALITY_REDUCTIONS",
     "block_entropy",

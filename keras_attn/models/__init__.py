@@ -1,8 +1,9 @@
 """Models, one file per paper; importing this makes their saved `.keras` files loadable."""
 
-from keras_attn.models.base import VideoClassifier, swap_input
+from keras_attn.models.base import VideoClassifier
 from keras_attn.models.flow_pretraining import FlowPretraining
 from keras_attn.models.frame_classifier import FrameClassifier
+from keras_attn.models.input_swap import swap_input
 from keras_attn.models.pyramid_attention import PyramidAttentionNetwork
 from keras_attn.models.sta_cnn import STACNN
 from keras_attn.models.structured_attention import StructuredAttentionLSTM

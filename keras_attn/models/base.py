@@ -6,6 +6,10 @@ import keras
 from keras import ops
 
 from keras_attn.backbones import find_backbone
+from keras_attn.losses import LogitsCrossEntropy
+from keras_attn.models import objective
+from keras_attn.models.freezing import freeze, frozen_layers
+from keras_attn.models.model_inputs import named_inputs
 
 
 class VideoClassifier(keras.Model):
@@ -16,6 +20,15 @@ class VideoClassifier(keras.Model):
     under its own name from `loss_term_names`. A model also answers `explain(outputs)` with the
     canonical maps `{"where": (B, T, h, w), "when": (B, T)}`, non-negative and summing to one over
     the cells of a frame and over the frames. `keras_attn.testing.check_model` checks all this.
+
+    Compiled without a loss it has `keras_attn.losses.LogitsCrossEntropy`, for labels that are class
+    numbers (B,) or (B, 1), or shares of the classes (B, K): one-hot, smoothed or mixed up. Several
+    labels per video, (B, K), go with `keras.losses.BinaryCrossentropy(from_logits=True)`. An
+    auxiliary loss is the compiled one. Losses of probabilities are refused. A bare array is the
+    input of a model that has one.
+
+    On several devices the loss is, as everywhere in Keras, the mean over devices: where a last
+    batch cannot be divided evenly, a clip counts more on the device that has fewer.
 
     Args:
         inputs: Tensors by name, "features" or "video".
@@ -35,19 +48,86 @@ class VideoClassifier(keras.Model):
         # The one cast: under mixed precision softmaxes, losses and penalties need float32.
         outputs = {name: ops.cast(tensor, "float32") for name, tensor in outputs.items()}
         super().__init__(inputs, outputs, **kwargs)
+        # By default they are those of the last layers, many of which have none of their own.
+        self.output_names = keras.tree.flatten({name: name for name in outputs})
         self.term_means = [keras.metrics.Mean(name=name) for name in loss_term_names]
         for part in self.backbone_parts:
             part.trainable = train_backbone
 
     def __call__(self, inputs, *args, **kwargs):
-        _check_shapes(self.input, inputs)
+        inputs = named_inputs(self.input, inputs)
         return super().__call__(inputs, *args, **kwargs)
 
     def stateless_call(self, trainable, non_trainable, inputs, *args, **kwargs):  # JAX' fit
-        _check_shapes(self.input, inputs)
+        inputs = named_inputs(self.input, inputs)
         return super().stateless_call(trainable, non_trainable, inputs, *args, **kwargs)
 
     # === Objective ===
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        **options,
+    ):
+        """Configure the training, as `keras.Model.compile` does, on the output `logits`.
+
+        Args:
+            optimizer, loss_weights, weighted_metrics, options: As for `keras.Model.compile`.
+            loss: None is that of `default_loss`. A loss must take logits, and decides which labels
+                `fit` takes: class numbers (B,) or (B, 1), or one number per class (B, K).
+            metrics: "accuracy" heeds the labels, and for binary losses each class by itself.
+
+        Raises:
+            ValueError: For a loss or a metric of probabilities, or one of another output.
+        """
+        loss = objective.of_logits("loss", loss)
+        loss = self.default_loss() if loss is None else loss
+        found = loss if loss is None else objective.find_loss(loss)
+        metrics, weighted_metrics = (
+            objective.find_metrics(objective.of_logits(argument, value), found)
+            for argument, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics))
+        )
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights=objective.of_logits("loss_weights", loss_weights),
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **options,
+        )
+
+    def compile_from_config(self, config):
+        """Compile a loaded model as it was saved; a loss of probabilities stays, with a warning."""
+        config = keras.saving.deserialize_keras_object(config)
+        try:
+            objective.find_loss(config.get("loss"))
+            for argument in ("metrics", "weighted_metrics"):
+                objective.find_metrics(config.get(argument))
+        except ValueError as error:
+            warnings.warn(f"{self.name} is compiled as it was saved, but {error}", stacklevel=2)
+            super().compile(**config)
+        else:
+            self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    def default_loss(self):
+        """Return the loss of a model that is compiled without one; None for none.
+
+        It takes labels of every kind: class numbers, one-hot, smoothed and mixed up.
+        """
+        return LogitsCrossEntropy()
+
+    def check_labels(self, labels, outputs):
+        """Return the labels as the loss takes them; a subclass with other labels overrides this.
+
+        Raises:
+            ValueError: For labels of another shape, or of the other kind than the loss takes.
+        """
+        return objective.check_labels(labels, outputs["logits"].shape[-1], self._found_loss())
 
     def supervised(self, labels, outputs, sample_weight=None):
         """Return the arguments of the compiled loss: labels, logits and, if any, sample weights."""
@@ -57,11 +137,20 @@ class VideoClassifier(keras.Model):
         """Return the scalars that are added to the compiled loss, by name.
 
         Those of one replica: what they count for in a distributed step is not theirs to know. Only
-        a term that depends on the labels heeds the sample weights.
+        a term that depends on the labels heeds the sample weights; see `label_loss`.
         """
         return {}
 
+    def label_loss(self, labels, logits, sample_weight=None):
+        """Return the compiled loss of other logits, a scalar, for a term of the objective."""
+        loss = self._found_loss() or LogitsCrossEntropy()
+        value = objective.label_loss(loss, labels, logits, sample_weight)
+        # A `keras.losses.Loss` counts for its share of the replicas already.
+        share = self._aggregate_additional_loss(ops.ones_like(value))
+        return value / share if isinstance(loss, keras.losses.Loss) else value
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        y, sample_weight = self._checked(y, y_pred, sample_weight)
         labels, logits, weights = self.supervised(y, y_pred, sample_weight)
         loss = super().compute_loss(x, labels, logits, weights, training)
         terms = self.loss_terms(y, y_pred, sample_weight)
@@ -72,7 +161,16 @@ class VideoClassifier(keras.Model):
         return loss + sum(self._aggregate_additional_loss(term) for term in terms.values())
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y, sample_weight = self._checked(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def _checked(self, labels, outputs, sample_weight):
+        labels = self.check_labels(objective.of_logits("y", labels), outputs)
+        sample_weight = objective.of_logits("sample_weight", sample_weight)
+        return labels, objective.check_sample_weight(sample_weight)
+
+    def _found_loss(self):
+        return None if self.loss is None else keras.losses.get(self.loss)
 
     # === Answers ===
 
@@ -135,7 +233,7 @@ class VideoClassifier(keras.Model):
 
         A subclass adds its arguments: `{**super().get_config(), ...}`.
         """
-        return {"name": self.name, "frozen": _frozen(self)}
+        return {"name": self.name, "frozen": frozen_layers(self)}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -144,111 +242,10 @@ class VideoClassifier(keras.Model):
         frozen = config.pop("frozen", None if "train_backbone" in config else {})
         model = cls(**config)
         if frozen is not None:
-            _freeze(model.layers, frozen)
+            freeze(model.layers, frozen)
         return model
-
-
-def _check_shapes(expected, inputs):
-    """`ValueError` for an input of another shape; Keras' own can be an array's content, printed."""
-    if not isinstance(inputs, dict):
-        inputs = dict.fromkeys(expected, inputs)
-    for name in expected.keys() & inputs.keys():
-        wanted, found = expected[name].shape, getattr(inputs[name], "shape", None)
-        if found is None or getattr(found, "rank", 0) is None or _fits(wanted, found):
-            continue
-        found = tuple(found)
-        advice = f"give it {name} as it was built for, or build it with input_shape={found[1:]}"
-        if _fits(wanted[1:], found):
-            advice = f"the axis of the batch is missing: give {name}[None]"
-        raise ValueError(f"`{name}` must have the shape {tuple(wanted)}, got {found}; {advice}")
-
-
-def _fits(wanted, found):
-    return len(wanted) == len(found) and all(
-        size in (None, other) or other is None for size, other in zip(wanted, found, strict=True)
-    )
-
-
-def _frozen(model):
-    """Places of the frozen layers with weights, in the list of its sublayers, by top-level layer.
-
-    Names within a backbone can differ from process to process, as Keras numbers them.
-    """
-    places = {
-        layer.name: [i for i, x in enumerate(layer._flatten_layers()) if _holds_frozen(x)]
-        for layer in model.layers
-    }
-    return {name: found for name, found in places.items() if found}
-
-
-def _holds_frozen(layer):
-    return not layer.trainable and bool(layer.weights)
-
-
-def _freeze(layers, frozen):
-    """Freeze what `_frozen` found in other `layers` of the same structure, and nothing else."""
-    for layer in layers:
-        places = frozen.get(layer.name, ())
-        for i, part in enumerate(layer._flatten_layers()):  # parents first: they pass it on
-            part.trainable = i not in places
-
-
-def swap_input(model, backbone, input_shape, cached=False, backbone_weights=None):
-    """Return the same model with another input: frames and a backbone, or its cached output.
-
-    All weights outside the backbone are copied, and what is frozen stays so. The backbone starts
-    from `backbone_weights`, or, if both models have the same backbone and no weights are given,
-    from the model's own.
-
-    Args:
-        model: A model of this library.
-        backbone: Name of the backbone, or None, as for the model's constructor.
-        input_shape: Shape of the new input, without the batch.
-        cached: Whether the input is the backbone's cached output.
-        backbone_weights: Weights of the backbone, as for the model's constructor.
-
-    Raises:
-        ValueError: When the two models differ in more than their input.
-    """
-    old = model.get_config()
-    frozen = old.pop("frozen")
-    config = {**old, **model.input_arguments(backbone, cached), "input_shape": input_shape}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the arguments: given when `model` was built
-        swapped = type(model)(**config, backbone_weights=backbone_weights)
-    if takes_frames(model) and not cached and backbone == old["backbone"] and not backbone_weights:
-        swapped.image_network.set_weights(model.image_network.get_weights())
-    sources, targets = _own_weights(model), _own_weights(swapped)
-    if [w.name for w in sources] != [w.name for w in targets]:
-        odd = {_layer(w) for w in sources} ^ {_layer(w) for w in targets}
-        raise ValueError(
-            "the two models must have the same layers, but only one has: "
-            f"{', '.join(sorted(odd)) or 'some weights'}"
-        )
-    for source, target in zip(sources, targets, strict=True):
-        if source.shape != target.shape:
-            raise ValueError(
-                f"input_shape={input_shape} with backbone={backbone!r} does not fit the weights of "
-                f"layer {_layer(target)!r}: expected the map size and channels the model has now"
-            )
-        # As NumPy: on JAX both models would hold one array, which the first update of either frees.
-        target.assign(ops.convert_to_numpy(source))
-    sizes = {layer.name: len(layer._flatten_layers()) for layer in model.layers}
-    same = [x for x in swapped.layers if sizes.get(x.name) == len(x._flatten_layers())]
-    _freeze(same, frozen)
-    return swapped
 
 
 def takes_frames(model):
     """Tell whether the input of a model is a video, and not cached features."""
     return "video" in model.input
-
-
-def _own_weights(model):
-    """The weights outside the backbone, in the order of the graph."""
-    others = {id(w) for w in model.image_network.weights} if takes_frames(model) else set()
-    return [w for w in model.weights if id(w) not in others]
-
-
-def _layer(weight):
-    return weight.path.partition("/")[0]

@@ -34,10 +34,9 @@ class FrameClassifier(VideoClassifier):
     """A classifier of single frames, whose answers for the frames of a clip are averaged.
 
     Inputs: `{"features": (B, T, D)}`, or `(B, T, h, w, C)`, of which the mean over the cells is
-    taken; or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes 0..255. Outputs: `logits`
-    (B, K), whose softmax is the mean of the probabilities of the frames, and `step_logits`
-    (B, T, K). Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`.
+    taken; or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes 0..255. Outputs:
+    `logits` (B, K), whose softmax is the mean of the probabilities of the frames, and
+    `step_logits` (B, T, K). Labels and losses: see `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.

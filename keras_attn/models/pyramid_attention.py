@@ -84,15 +84,13 @@ _MINIMUM_SHARE = 1e-30
 class PyramidAttentionNetwork(VideoClassifier):
     """Attention over the cells of all frames inside a network, from several of its levels.
 
-    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or `(..., 3 +
-    2L)` of both for a backbone that is `reinforced`; or with `cached=True` `{"features": (B, T, h,
-    w, C)}`, the output of `build_backbone(backbone, endpoint="+".join(levels))`, or without a
-    backbone any features (B, T, h, w, C) or (B, T, D). Outputs: `logits`
-    (B, K); `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the
-    cells of the new map, of the weights that made them; and, with attention, `interaction` and
-    `pyramid` (B,), the penalties of each video. Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`, or, for several labels per video, with
-    `BinaryCrossentropy(from_logits=True)` and labels (B, K).
+    Inputs: `{"video": (B, T, H, W, 3)}`, pixels 0..255, or `(..., 2L)` of flow bytes, or `(...,
+    3 + 2L)` of both for a backbone that is `reinforced`; or with `cached=True` `{"features":
+    (B, T, h, w, C)}`, the output of `build_backbone(backbone, endpoint="+".join(levels))`, or
+    without a backbone any features (B, T, h, w, C) or (B, T, D). Outputs: `logits` (B, K);
+    `spatial_attention` (B, T, h, w), which sums to one over a video: the mean, over the cells
+    of the new map, of the weights that made them; and, with attention, `interaction` and
+    `pyramid` (B,), the penalties of each video. Labels and losses: see `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.

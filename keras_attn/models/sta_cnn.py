@@ -85,12 +85,12 @@ CONSENSUS = ("loss", "prediction")
 class STACNN(VideoClassifier):
     """Hard attention over segments, trained where it is confident; soft attention over cells.
 
-    Inputs: `{"features": (B, S, h, w, C)}`, or with `backbone` `{"video": (B, S, H, W, 3L)}`: the L
-    frames of a snippet side by side, values 0..255. Outputs: `logits` (B, K), the logarithm of the
-    pooled probabilities of the video; `step_logits` (B, S, K); `spatial_attention` (B, S, h, w);
-    `temporal_attention` (B, S), the weight of each segment in `logits`; `selected` (B, S), one for
-    the segments that are trained; with an auxiliary loss `aux_logits` (B, S, K). Labels are
-    integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
+    Inputs: `{"features": (B, S, h, w, C)}`, or with `backbone` `{"video": (B, S, H, W, 3L)}`:
+    the L frames of a snippet side by side, values 0..255. Outputs: `logits` (B, K), the
+    logarithm of the pooled probabilities of the video; `step_logits` (B, S, K);
+    `spatial_attention` (B, S, h, w); `temporal_attention` (B, S), the weight of each segment in
+    `logits`; `selected` (B, S), one for the segments that are trained; with an auxiliary loss
+    `aux_logits` (B, S, K). Labels and losses: see `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.
@@ -192,11 +192,8 @@ class STACNN(VideoClassifier):
     def loss_terms(self, labels, outputs, sample_weight=None):
         if "aux_logits" not in outputs:
             return {}
-        labels, logits, weights = self._consensus(
-            labels, outputs["aux_logits"], outputs["selected"], sample_weight
-        )
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        mean = ops.mean(losses if weights is None else weights * losses)  # eq. (6)
+        arguments = labels, outputs["aux_logits"], outputs["selected"], sample_weight
+        mean = self.label_loss(*self._consensus(*arguments))  # eq. (6)
         return {"aux": self.config["aux_weight"] * mean}  # eq. (10)
 
     def _consensus(self, labels, step_logits, selected, sample_weight=None):

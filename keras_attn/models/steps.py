@@ -6,12 +6,16 @@ from keras import ops
 def supervise_steps(labels, step_logits, sample_weight=None):
     """Return labels, logits and weights that turn Keras' mean over steps into their sum.
 
-    Shapes: `(B,), (B, S, K), (B,) -> (B, S), (B, S, K), (B, S)`; `labels` are class numbers.
+    Shapes: `(B,), (B, S, K), (B,) -> (B, S), (B, S, K), (B, S)` of class numbers, and of a number
+    for each class `(B, K), (B, S, K), (B,) -> (B, S, K), (B, S, K), (B, S)`.
     """
     steps = step_logits[:, :, 0]
     weights = ops.zeros_like(steps) + ops.cast(ops.shape(steps)[1], steps.dtype)
     if sample_weight is not None:
         weights = weights * ops.cast(sample_weight, weights.dtype)[:, None]
+    if len(labels.shape) == 2:
+        labels = ops.cast(labels, step_logits.dtype)
+        return ops.zeros_like(step_logits) + labels[:, None], step_logits, weights
     labels = ops.cast(labels, "int32")
     return ops.zeros_like(steps, dtype="int32") + labels[:, None], step_logits, weights
 

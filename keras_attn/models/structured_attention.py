@@ -70,10 +70,10 @@ PENALTIES = {
 class StructuredAttentionLSTM(VideoClassifier):
     """Soft spatial attention from the last state, with a penalty on its structure.
 
-    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
-    bytes 0..255. Outputs: `logits` (B, K), whose softmax is the mean of the steps' probabilities,
-    `step_logits` (B, T, K) and `spatial_attention` (B, T, h, w). Labels are integers (B,); compile
-    with `SparseCategoricalCrossentropy(from_logits=True)`.
+    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W,
+    channels)}`, bytes 0..255. Outputs: `logits` (B, K), whose softmax is the mean of the steps'
+    probabilities, `step_logits` (B, T, K) and `spatial_attention` (B, T, h, w). Labels and
+    losses: see `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.

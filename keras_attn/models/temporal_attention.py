@@ -56,10 +56,10 @@ class TemporalAttentionLSTM(VideoClassifier):
     """Soft attention over all frames, again at each iteration of two LSTM layers.
 
     Inputs: `{"features": (B, T, D)}`, or `(B, T, h, w, C)`, of which the mean over the cells is
-    taken; or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes
-    0..255. Outputs: `logits` (B, K), whose softmax is the mean of the probabilities of the `last`
-    iterations, `step_logits` (B, I, K) and `temporal_attention` (B, I, T), which sums to one over
-    T. Labels are integers (B,); compile with `SparseCategoricalCrossentropy(from_logits=True)`.
+    taken; or with `backbone` `{"video": (B, T, H, W, channels)}`, bytes 0..255. Outputs:
+    `logits` (B, K), whose softmax is the mean of the probabilities of the `last` iterations,
+    `step_logits` (B, I, K) and `temporal_attention` (B, I, T), which sums to one over T. Labels
+    and losses: see `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.

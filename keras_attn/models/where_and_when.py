@@ -79,11 +79,11 @@ _TINY = 1e-30
 class WhereAndWhen(VideoClassifier):
     """A mask over each frame and soft attention over the frames, regularized by three penalties.
 
-    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W, channels)}`,
-    bytes 0..255. Outputs: `logits` (B, K), `spatial_attention` (B, T, h, w), the mask, between 0
-    and 1, and `temporal_attention`, which sums to one over the last axis: (B, I, T) with I = T
-    iterations ("iterative", "uniform"), or (B, T). Labels are integers (B,); compile with
-    `SparseCategoricalCrossentropy(from_logits=True)`.
+    Inputs: `{"features": (B, T, h, w, C)}`, or with `backbone` `{"video": (B, T, H, W,
+    channels)}`, bytes 0..255. Outputs: `logits` (B, K), `spatial_attention` (B, T, h, w), the
+    mask, between 0 and 1, and `temporal_attention`, which sums to one over the last axis: (B,
+    I, T) with I = T iterations ("iterative", "uniform"), or (B, T). Labels and losses: see
+    `VideoClassifier`.
 
     Args:
         num_classes: Number K of classes.

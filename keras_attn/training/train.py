@@ -12,7 +12,7 @@ from keras_attn.backbones import BACKBONES
 from keras_attn.backbones.run_weights import record_run, weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
-from keras_attn.models.base import swap_input
+from keras_attn.models.input_swap import swap_input
 from keras_attn.recipes import Recipe
 from keras_attn.recipes.untrained import untrained
 from keras_attn.training import build, flow_pretraining, runs

@@ -32,6 +32,7 @@ CLASSES = {
         "WeightedPool",
     ),
     "layers.pyramid_attention": ("AttentionPenalties",),
+    "losses": ("LogitsCrossEntropy",),
     "models": (
         "AttentionFusionNetwork",
         "FlowPretraining",

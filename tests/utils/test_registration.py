@@ -14,7 +14,14 @@ from keras_attn.utils.registration import CLASSES, Deferred
 
 def test_the_table_holds_every_registered_class():
     for module in pkgutil.walk_packages(keras_attn.__path__, "keras_attn."):
-        if module.name.split(".")[1] in ("backbones", "flow", "layers", "models", "training"):
+        if module.name.split(".")[1] in (
+            "backbones",
+            "flow",
+            "layers",
+            "losses",
+            "models",
+            "training",
+        ):
             importlib.import_module(module.name)
     registry = keras.saving.get_custom_objects()
     found = {name for name in registry if name.startswith("keras_attn>")}
