@@ -66,12 +66,13 @@ def source(tiny_data, tmp_path_factory):
     def check(data, name, some):
         checked.append((name, len(some)))
 
-    fake = SimpleNamespace(read_flow_index=lambda data, name: planes, check_flow_contents=check)
+    fake = SimpleNamespace(read_flow_index=lambda *_: planes, check_flow_contents=check)
     videos = [Video(r.id, r.path, r.frames, r.label) for r in index]
     subsets = {"train": videos[:5], "validation": videos[5:7]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flow_pairs, "flow_records", fake)
-        yield SimpleNamespace(data=tiny_data, subsets=subsets, checked=checked)
+        folder = tables.read_data_folder(tiny_data)
+        yield SimpleNamespace(data=tiny_data, folder=folder, subsets=subsets, checked=checked)
 
 
 def recipe(truth, **changes):
@@ -178,7 +179,8 @@ def test_without_a_validation_subset_every_fifth_group_is_held_out(source, tmp_p
     rows = [tables.Row(v.id, v.path, group=g) for v, g in zip(videos, groups, strict=True)]
     tables.write_manifest(tmp_path, rows)
     (tmp_path / "classes.txt").write_text("one\n")
-    alone = SimpleNamespace(data=tmp_path, subsets={"train": videos})
+    folder = tables.read_data_folder(tmp_path)
+    alone = SimpleNamespace(data=tmp_path, folder=folder, subsets={"train": videos})
     settings = Pretraining(clips_epochs=3)
     wanted = dataclasses.replace(RECIPE, flow_method="dis", pretraining=settings)
     source.checked.clear()
