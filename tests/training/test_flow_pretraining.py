@@ -176,10 +176,10 @@ def test_the_seed_decides_and_what_is_finished_is_kept(learned, truth, tmp_path)
 def test_without_a_validation_subset_every_fifth_group_is_held_out(source, tmp_path):
     videos = source.subsets["train"] + source.subsets["validation"]
     groups = ("", "", "a", "b", "c", "d", "c")
-    rows = [tables.Row(v.id, v.path, group=g) for v, g in zip(videos, groups, strict=True)]
-    tables.write_manifest(tmp_path, rows)
-    (tmp_path / "classes.txt").write_text("one\n")
-    folder = tables.read_data_folder(tmp_path)
+    rows = [
+        tables.Row(v.id, v.path, group=g, usable=True) for v, g in zip(videos, groups, strict=True)
+    ]
+    folder = tables.DataFolder(tmp_path, rows, ["one"])
     alone = SimpleNamespace(data=tmp_path, folder=folder, subsets={"train": videos})
     settings = Pretraining(clips_epochs=3)
     wanted = dataclasses.replace(RECIPE, flow_method="dis", pretraining=settings)
