@@ -177,7 +177,7 @@ def test_without_a_validation_subset_every_fifth_group_is_held_out(source, tmp_p
     videos = source.subsets["train"] + source.subsets["validation"]
     groups = ("", "", "a", "b", "c", "d", "c")
     rows = [
-        tables.Row(v.id, v.path, group=g, usable=True) for v, g in zip(videos, groups, strict=True)
+        tables.Row(v.id, "", "one", g, usable=True) for v, g in zip(videos, groups, strict=True)
     ]
     folder = tables.DataFolder(tmp_path, rows, ["one"])
     alone = SimpleNamespace(data=tmp_path, folder=folder, subsets={"train": videos})
