@@ -181,8 +181,7 @@ def test_without_a_validation_subset_every_fifth_group_is_held_out(source, tmp_p
     ]
     folder = tables.DataFolder(tmp_path, rows, ["one"])
     alone = SimpleNamespace(data=tmp_path, folder=folder, subsets={"train": videos})
-    settings = Pretraining(clips_epochs=3)
-    wanted = dataclasses.replace(RECIPE, flow_method="dis", pretraining=settings)
+    wanted = dataclasses.replace(RECIPE, flow_method="dis", pretraining=Pretraining(clips_epochs=3))
     source.checked.clear()
     (stage,) = flow_pretraining.open_stages(wanted, alone, source.data)
     assert (stage.name, len(stage.learn), len(stage.held)) == ("clips", 15, 6)
