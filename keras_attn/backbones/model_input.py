@@ -38,7 +38,11 @@ def features_input(backbone, input_shape, backbone_weights=None, endpoint=None):
     video = keras.Input(input_shape, name="video")
     if entry.per_frame:
         return {"video": video}, PerFrame(network, name="backbone")(video)
-    return {"video": video}, keras.Model(network.input, network.output, name="backbone")(video)
+    clips = keras.Model(network.input, network.output, name="backbone")
+    clips.supports_masking = (
+        True  # passed on by its layers; a `VideoClassifier` asks whether all do
+    )
+    return {"video": video}, clips(video)
 
 
 def warn_of_random_weights(backbone, weights):

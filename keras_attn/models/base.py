@@ -3,13 +3,15 @@
 import warnings
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from keras_attn.backbones import find_backbone
 from keras_attn.losses import LogitsCrossEntropy
 from keras_attn.models import objective
 from keras_attn.models.freezing import freeze, frozen_layers
 from keras_attn.models.model_inputs import named_inputs
+from keras_attn.models.padding import check_backbone, common_mask, split_mask
+from keras_attn.utils.masks import cleared
 
 
 class VideoClassifier(keras.Model):
@@ -55,12 +57,32 @@ class VideoClassifier(keras.Model):
             part.trainable = train_backbone
 
     def __call__(self, inputs, *args, **kwargs):
-        inputs = named_inputs(self.input, inputs)
-        return super().__call__(inputs, *args, **kwargs)
+        inputs, more = self._checked_inputs(inputs)
+        return super().__call__(inputs, *args, **kwargs, **more)
 
     def stateless_call(self, trainable, non_trainable, inputs, *args, **kwargs):  # JAX' fit
+        inputs, more = self._checked_inputs(inputs)
+        return super().stateless_call(trainable, non_trainable, inputs, *args, **kwargs, **more)
+
+    def _checked_inputs(self, inputs):
+        """The inputs that the graph has, and the mask as a further argument, if there is one."""
+        inputs, mask = split_mask(inputs)
         inputs = named_inputs(self.input, inputs)
-        return super().stateless_call(trainable, non_trainable, inputs, *args, **kwargs)
+        if mask is None:
+            return inputs, {}
+        check_backbone(self.image_network if takes_frames(self) else None)
+        return inputs, {"mask": mask}
+
+    def call(self, inputs, training=None, mask=None):
+        mask = common_mask(mask)
+        if mask is not None:
+            inputs = tree.map_structure(lambda x: cleared(x, mask), inputs)
+        outputs = super().call(inputs, training=training, mask=mask)
+        # Copies, without the masks by which Keras' losses would weigh them once more.
+        return outputs if mask is None else tree.map_structure(ops.copy, outputs)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # which of the outputs have an axis of time, a model knows itself
 
     # === Objective ===
 
@@ -129,11 +151,14 @@ class VideoClassifier(keras.Model):
         """
         return objective.check_labels(labels, outputs["logits"].shape[-1], self._found_loss())
 
-    def supervised(self, labels, outputs, sample_weight=None):
-        """Return the arguments of the compiled loss: labels, logits and, if any, sample weights."""
+    def supervised(self, labels, outputs, sample_weight=None, mask=None):
+        """Return the arguments of the compiled loss: labels, logits and, if any, sample weights.
+
+        Of padded frames, where there is a `mask (B, T)` and it is False, nothing counts.
+        """
         return labels, outputs["logits"], sample_weight
 
-    def loss_terms(self, labels, outputs, sample_weight=None):
+    def loss_terms(self, labels, outputs, sample_weight=None, mask=None):
         """Return the scalars that are added to the compiled loss, by name.
 
         Those of one replica: what they count for in a distributed step is not theirs to know. Only
@@ -151,9 +176,11 @@ class VideoClassifier(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y, sample_weight = self._checked(y, y_pred, sample_weight)
-        labels, logits, weights = self.supervised(y, y_pred, sample_weight)
+        mask = split_mask(x)[1]
+        more = {} if mask is None else {"mask": mask}
+        labels, logits, weights = self.supervised(y, y_pred, sample_weight, **more)
         loss = super().compute_loss(x, labels, logits, weights, training)
-        terms = self.loss_terms(y, y_pred, sample_weight)
+        terms = self.loss_terms(y, y_pred, sample_weight, **more)
         batch = ops.shape(y_pred["logits"])[0]  # a short last batch counts less, as in "loss"
         for mean in self.term_means:
             mean.update_state(terms[mean.name], sample_weight=batch)

@@ -24,9 +24,12 @@ import keras
 from keras import layers, ops
 
 from keras_attn.backbones import features_input, find_backbone
+from keras_attn.layers import PerFrame
 from keras_attn.models.base import VideoClassifier
-from keras_attn.models.steps import clip_logits, supervise_steps
+from keras_attn.models.padding import without_padding
+from keras_attn.models.steps import ClipLogits, supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape
+from keras_attn.utils.masks import frame_counts
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -75,11 +78,12 @@ class FrameClassifier(VideoClassifier):
         endpoint = None if backbone is None else self.endpoint(backbone, {})
         inputs, features = features_input(backbone, input_shape, backbone_weights, endpoint)
         if len(features.shape) == 5:
-            features = ops.mean(features, axis=(2, 3))
+            pool = layers.GlobalAveragePooling2D()
+            features = PerFrame(pool, name="mean_features")(features)
         features = layers.Dropout(dropout, name="dropout")(features)
         step_logits = layers.Dense(num_classes, name="classifier")(features)
         outputs = {
-            "logits": clip_logits(ops.cast(step_logits, "float32")),
+            "logits": ClipLogits(dtype="float32", name="clip_logits")(step_logits),
             "step_logits": step_logits,
         }
         super().__init__(inputs, outputs, train_backbone=train_backbone, **kwargs)
@@ -97,21 +101,22 @@ class FrameClassifier(VideoClassifier):
         """The last vector of the backbone, so that all of it learns: fc7 of VGG-16."""
         return find_backbone(backbone).last
 
-    def supervised(self, labels, outputs, sample_weight=None):
+    def supervised(self, labels, outputs, sample_weight=None, mask=None):
         logits = outputs["step_logits"]
-        labels, logits, weights = supervise_steps(labels, logits, sample_weight)
-        return labels, logits, weights / ops.cast(ops.shape(logits)[1], weights.dtype)
+        labels, logits, weights = supervise_steps(labels, logits, sample_weight, mask)
+        counts = ops.cast(ops.shape(logits)[1], weights.dtype)
+        if mask is not None:
+            counts = frame_counts(mask, weights.dtype)[:, None]
+        return labels, logits, weights / counts
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, 1, 1), "when": (B, T)}`.
 
         This model has no attention: every frame counts alike, and a vector has a single cell.
         """
         ones = ops.ones_like(ops.convert_to_tensor(outputs["step_logits"])[:, :, 0])
-        return {
-            "where": ones[:, :, None, None],
-            "when": ones / ops.sum(ones, axis=1, keepdims=True),
-        }
+        when = ones / ops.sum(ones, axis=1, keepdims=True)
+        return without_padding({"where": ones[:, :, None, None], "when": when}, mask)
 
     def step_probabilities(self, outputs):
         """The decision at each frame, `(B, T, K)`."""

@@ -67,13 +67,14 @@ from keras_attn.backbones import features_input, find_backbone
 from keras_attn.layers import PyramidAttention
 from keras_attn.layers.pyramid_attention import MODES
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.padding import without_padding
 from keras_attn.models.pyramid_levels import (
     backbone_levels,
     feature_levels,
     level_names,
     network_behind,
 )
-from keras_attn.models.pyramid_map import attend, average_frames, levels_of_streams
+from keras_attn.models.pyramid_map import StreamLevels, attend, average_frames
 from keras_attn.utils.checks import check_at_least, check_dropout, check_option
 
 # Below this attention of a frame its cells are not told apart: it is rounding error.
@@ -160,7 +161,7 @@ class PyramidAttentionNetwork(VideoClassifier):
         inputs, features = features_input(
             None if cached else backbone, input_shape, backbone_weights, "+".join(names)
         )
-        maps = levels_of_streams(features, sizes, self.streams)
+        maps = StreamLevels(sizes, self.streams, name="levels")(features)
         tail = network_behind(backbone, names[-1], maps[-1].shape[2:], backbone_weights)
         if mode == "none":
             vector, outputs = average_frames(maps[-1], tail)
@@ -204,11 +205,11 @@ class PyramidAttentionNetwork(VideoClassifier):
         """Return the outputs made of the attention in the cells of each frame, of all streams."""
         return {"spatial_attention": attention}
 
-    def loss_terms(self, labels, outputs, sample_weight=None):
+    def loss_terms(self, labels, outputs, sample_weight=None, mask=None):
         names = [mean.name for mean in self.term_means]
         return {name: self.config[name] * ops.mean(outputs[name]) for name in names}
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
 
         `when` is the spatial attention that a frame has in all its cells, and `where` how that is
@@ -218,10 +219,8 @@ class PyramidAttentionNetwork(VideoClassifier):
         frames = ops.sum(attention, axis=(2, 3), keepdims=True)
         seen = frames > _MINIMUM_SHARE
         height, width = attention.shape[2:]
-        return {
-            "where": ops.where(seen, attention / ops.where(seen, frames, 1), 1 / (height * width)),
-            "when": frames[:, :, 0, 0],
-        }
+        where = ops.where(seen, attention / ops.where(seen, frames, 1), 1 / (height * width))
+        return without_padding({"where": where, "when": frames[:, :, 0, 0]}, mask)
 
     @property
     def backbone_parts(self):

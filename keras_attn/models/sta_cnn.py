@@ -66,6 +66,7 @@ from keras import ops
 from keras_attn.backbones import find_backbone
 from keras_attn.layers import ConfidencePool, SelectedSegments
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.padding import divided_by_sum, without_padding
 from keras_attn.models.segment_network import (
     FLOW_NETWORKS,
     attention_features,
@@ -186,10 +187,12 @@ class STACNN(VideoClassifier):
             train_backbone=train_backbone,
         )
 
-    def supervised(self, labels, outputs, sample_weight=None):
+    # Of padded segments none is selected, so that no loss needs the mask.
+
+    def supervised(self, labels, outputs, sample_weight=None, mask=None):
         return self._consensus(labels, outputs["step_logits"], outputs["selected"], sample_weight)
 
-    def loss_terms(self, labels, outputs, sample_weight=None):
+    def loss_terms(self, labels, outputs, sample_weight=None, mask=None):
         if "aux_logits" not in outputs:
             return {}
         arguments = labels, outputs["aux_logits"], outputs["selected"], sample_weight
@@ -203,17 +206,15 @@ class STACNN(VideoClassifier):
         labels, logits, weights = supervise_steps(labels, step_logits, sample_weight)
         return labels, logits, weights * _shares(selected)
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, S, h, w), "when": (B, S)}`.
 
         Its two attentions: `when` is zero for segments that do not count for the video.
         """
         where = ops.convert_to_tensor(outputs["spatial_attention"])
         when = ops.convert_to_tensor(outputs["temporal_attention"])
-        return {
-            "where": where / ops.sum(where, axis=(2, 3), keepdims=True),
-            "when": when / ops.sum(when, axis=1, keepdims=True),
-        }
+        maps = {"where": divided_by_sum(where, (2, 3)), "when": divided_by_sum(when, 1)}
+        return without_padding(maps, mask)
 
     def step_probabilities(self, outputs):
         """The decision at each segment, `(B, S, K)`."""
@@ -244,7 +245,7 @@ class STACNN(VideoClassifier):
 
 def _shares(selected):
     """Weights of the segments in the mean over the selected ones: `(B, S) -> (B, S)`."""
-    return selected / ops.sum(selected, axis=1, keepdims=True)
+    return divided_by_sum(selected, 1)
 
 
 def _check_attention(spatial, attention_network, attention_weights):

@@ -51,10 +51,11 @@ from keras import layers, ops
 from keras_attn import losses
 from keras_attn.backbones import features_input, find_backbone
 from keras_attn.backbones.model_input import check_maps
-from keras_attn.layers import AttendedLSTM
+from keras_attn.layers import AttendedLSTM, PerFrame
 from keras_attn.layers.attended_lstm import decay, lstm_decay
 from keras_attn.models.base import VideoClassifier
-from keras_attn.models.steps import clip_logits, supervise_steps
+from keras_attn.models.padding import EqualWeights, divided_by_sum, without_padding
+from keras_attn.models.steps import ClipLogits, supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
 
 # Penalties on the attention, by the names in the results; Quan et al., table 5.
@@ -138,7 +139,7 @@ class StructuredAttentionLSTM(VideoClassifier):
         super().__init__(
             inputs,
             {
-                "logits": clip_logits(ops.cast(step_logits, "float32")),  # eq. (13)
+                "logits": ClipLogits(dtype="float32", name="clip_logits")(step_logits),  # eq. (13)
                 "step_logits": step_logits,
                 "spatial_attention": weights,
             },
@@ -163,17 +164,17 @@ class StructuredAttentionLSTM(VideoClassifier):
             train_backbone=train_backbone,
         )
 
-    def supervised(self, labels, outputs, sample_weight=None):
-        return supervise_steps(labels, outputs["step_logits"], sample_weight)
+    def supervised(self, labels, outputs, sample_weight=None, mask=None):
+        return supervise_steps(labels, outputs["step_logits"], sample_weight, mask)
 
-    def loss_terms(self, labels, outputs, sample_weight=None):
+    def loss_terms(self, labels, outputs, sample_weight=None, mask=None):
         penalty = PENALTIES[self.config["attention"]]
         if penalty is None:
             return {}
         value = penalty(outputs["spatial_attention"], self.config["block"], self.config["stride"])
         return {penalty.__name__: self.config["penalty"] * value}
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
 
         `where` is the spatial attention. This paper has no temporal attention: `when` is the
@@ -184,10 +185,9 @@ class StructuredAttentionLSTM(VideoClassifier):
         top = ops.argmax(ops.convert_to_tensor(outputs["logits"]), axis=-1)
         top = ops.one_hot(top, probabilities.shape[-1], dtype=probabilities.dtype)
         when = ops.einsum("btk,bk->bt", probabilities, top)
-        return {
-            "where": where / ops.sum(where, axis=(2, 3), keepdims=True),
-            "when": when / ops.sum(when, axis=1, keepdims=True),
-        }
+        seen = ops.sum(where, axis=(2, 3)) > 0  # padded frames have no attention
+        maps = {"where": divided_by_sum(where, (2, 3)), "when": ops.where(seen, when, 0)}
+        return without_padding(maps, mask)
 
     def step_probabilities(self, outputs):
         return ops.softmax(ops.convert_to_tensor(outputs["step_logits"]))
@@ -198,14 +198,13 @@ class StructuredAttentionLSTM(VideoClassifier):
 
 def _average(features, units, dropout, weight_decay):
     """Table 5, "without attention": the mean over the cells feeds the same two LSTM layers."""
-    hidden = ops.mean(features, axis=(2, 3))
+    hidden = PerFrame(layers.GlobalAveragePooling2D(), name="mean_features")(features)
     for i in (1, 2):
         hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
         hidden = layers.LSTM(
             units, return_sequences=True, name=f"lstm_{i}", **lstm_decay(weight_decay)
         )(hidden)
-    height, width = features.shape[2:4]
-    return hidden, ops.zeros_like(features[..., 0]) + 1 / (height * width)
+    return hidden, EqualWeights((2, 3), dtype="float32", name="equal_weights")(features)
 
 
 def _classifier(num_classes, logit_tanh, weight_decay):

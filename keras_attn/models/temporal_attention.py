@@ -44,11 +44,11 @@ import keras
 from keras import layers, ops
 
 from keras_attn.backbones import features_input, find_backbone
-from keras_attn.layers import ReattendingLSTM
+from keras_attn.layers import PerFrame, ReattendingLSTM
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.padding import EqualWeights, divided_by_sum, without_padding
 from keras_attn.models.steps import clip_logits, supervise_steps
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
-from keras_attn.utils.numerics import softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")
@@ -107,7 +107,8 @@ class TemporalAttentionLSTM(VideoClassifier):
         endpoint = None if backbone is None else self.endpoint(backbone, {})
         inputs, features = features_input(backbone, input_shape, backbone_weights, endpoint)
         if len(features.shape) == 5:
-            features = ops.mean(features, axis=(2, 3))
+            pool = layers.GlobalAveragePooling2D()
+            features = PerFrame(pool, name="mean_features")(features)
         if attention == "none":
             hidden, weights = _average(features, units, iterations, dropout)
         else:
@@ -145,10 +146,10 @@ class TemporalAttentionLSTM(VideoClassifier):
         """The vector that the backbone makes of a frame: fc6 of VGG-16, section 2.1."""
         return find_backbone(backbone).vector
 
-    def supervised(self, labels, outputs, sample_weight=None):
+    def supervised(self, labels, outputs, sample_weight=None, mask=None):  # no step is padded
         return supervise_steps(labels, outputs["step_logits"], sample_weight)  # eq. (8)
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, 1, 1), "when": (B, T)}`.
 
         `when` is the mean of the weights of the last iterations, those that make the decision.
@@ -156,10 +157,8 @@ class TemporalAttentionLSTM(VideoClassifier):
         """
         weights = ops.convert_to_tensor(outputs["temporal_attention"])
         when = ops.mean(weights[:, -self.config["last"] :], axis=1)
-        return {
-            "where": ops.ones_like(when)[:, :, None, None],
-            "when": when / ops.sum(when, axis=1, keepdims=True),
-        }
+        where = ops.ones_like(when)[:, :, None, None]
+        return without_padding({"where": where, "when": divided_by_sum(when, 1)}, mask)
 
     def get_config(self):
         return {**super().get_config(), **self.config}
@@ -167,11 +166,12 @@ class TemporalAttentionLSTM(VideoClassifier):
 
 def _average(features, units, iterations, dropout):
     """Section 3.3, the baseline: the mean over the frames feeds the same two LSTM layers."""
-    hidden = layers.RepeatVector(iterations, name="repeat_mean")(ops.mean(features, axis=1))
+    mean = layers.GlobalAveragePooling1D(name="mean_frame")(features)
+    hidden = layers.RepeatVector(iterations, name="repeat_mean")(mean)
     for i in (1, 2):
         hidden = layers.Dropout(dropout, name=f"dropout_{i}")(hidden)
         hidden = layers.LSTM(units, return_sequences=True, name=f"lstm_{i}")(hidden)
-    uniform = softmax(ops.zeros_like(features[:, :, 0]))
+    uniform = EqualWeights((1,), dtype="float32", name="equal_weights")(features)
     return hidden, ops.repeat(uniform[:, None], iterations, axis=1)
 
 

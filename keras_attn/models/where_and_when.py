@@ -63,8 +63,14 @@ from keras_attn.backbones.model_input import check_maps
 from keras_attn.layers import ConvLSTMAttention, PerFrame, SaliencyMask
 from keras_attn.layers.conv_lstm_attention import GLIMPSES
 from keras_attn.models.base import VideoClassifier
+from keras_attn.models.padding import (
+    EqualWeights,
+    FrameWeights,
+    Masked,
+    divided_by_sum,
+    without_padding,
+)
 from keras_attn.utils.checks import check_at_least, check_dropout, check_input_shape, check_option
-from keras_attn.utils.numerics import softmax
 
 # The shape of dropout that takes a channel from all cells of all frames of a clip, or from none.
 _WHOLE_CHANNELS = (None, 1, 1, 1, None)
@@ -162,13 +168,13 @@ class WhereAndWhen(VideoClassifier):
             features = layers.Dense(reduce, name="reduction")(features)
         features = layers.Dropout(dropout, noise_shape=_WHOLE_CHANNELS, name="dropout")(features)
         mask = _mask(features, spatial)
-        frames = features * mask[..., None]  # eq. (1)
+        frames = Masked(name="masked")(features, mask)  # eq. (1)
         if temporal_mode in ("iterative", "uniform"):
             energy = "uniform" if temporal_mode == "uniform" else energy
             states, weights = ConvLSTMAttention(
                 units, energy, attention_units, glimpse, name="conv_lstm_attention"
             )(frames)
-            video = ops.mean(states, axis=1)  # eq. (6)
+            video = layers.GlobalAveragePooling1D(name="mean_state")(states)  # eq. (6)
         else:
             video, weights = _posthoc(frames, units, scored=temporal_mode == "posthoc")
         outputs = {
@@ -185,26 +191,24 @@ class WhereAndWhen(VideoClassifier):
         )
         self.config = config
 
-    def loss_terms(self, labels, outputs, sample_weight=None):
+    def loss_terms(self, labels, outputs, sample_weight=None, mask=None):
         return {
-            name: self.config[name] * penalty(outputs)
+            name: self.config[name] * penalty(outputs, mask)
             for name, penalty in _penalties(self.config).items()
         }
 
-    def explain(self, outputs):
+    def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, h, w), "when": (B, T)}`.
 
         `where` is the mask divided by its sum over the cells of a frame, `when` the temporal
         attention, its mean over the iterations where there are some.
         """
-        mask = ops.convert_to_tensor(outputs["spatial_attention"]) + _TINY
+        cells = ops.convert_to_tensor(outputs["spatial_attention"]) + _TINY
         when = ops.convert_to_tensor(outputs["temporal_attention"])
         if len(when.shape) == 3:
             when = ops.mean(when, axis=1)
-        return {
-            "where": mask / ops.sum(mask, axis=(2, 3), keepdims=True),
-            "when": when / ops.sum(when, axis=1, keepdims=True),
-        }
+        where = cells / ops.sum(cells, axis=(2, 3), keepdims=True)
+        return without_padding({"where": where, "when": divided_by_sum(when, 1)}, mask)
 
     def get_config(self):
         return {**super().get_config(), **self.config}
@@ -212,7 +216,7 @@ class WhereAndWhen(VideoClassifier):
 
 def _mask(features, spatial):
     if spatial == "none":  # table 1, "w/o spatial attention"
-        return ops.ones_like(features[..., 0])
+        return EqualWeights((), name="spatial_attention")(features)
     return PerFrame(SaliencyMask(), name="spatial_attention")(features)
 
 
@@ -229,24 +233,25 @@ def _posthoc(frames, units, scored):
         return_sequences=True,
         name="conv_lstm",
     )(frames)
-    states = ops.mean(states, axis=(2, 3))
-    scores = ops.zeros_like(states[:, :, 0])
+    states = PerFrame(layers.GlobalAveragePooling2D(), name="mean_states")(states)
     if scored:
         # A bias would be canceled by the softmax.
-        scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)[:, :, 0]
-    weights = softmax(scores)
+        scores = layers.Dense(1, use_bias=False, name="temporal_scores")(states)
+        weights = FrameWeights(name="temporal_weights")(scores)
+    else:
+        weights = EqualWeights((1,), dtype="float32", name="temporal_weights")(states)
     return ops.einsum("bt,btu->bu", ops.cast(weights, states.dtype), states), weights
 
 
 def _penalties(config):
-    """Functions of the outputs, by the name of the argument that weighs each: eq. (8)-(10)."""
+    """Functions of outputs and mask, by the name of the argument that weighs each: eq. (8)-(10)."""
     penalties = {}
     if config["spatial"] != "none":
-        penalties["total_variation"] = lambda y: losses.total_variation(y["spatial_attention"])
-        penalties["contrast"] = lambda y: losses.contrast(y["spatial_attention"])
+        penalties["total_variation"] = lambda y, _: losses.total_variation(y["spatial_attention"])
+        penalties["contrast"] = lambda y, _: losses.contrast(y["spatial_attention"])
     if config["temporal_mode"] in _SCORED:
-        penalties["unimodality"] = lambda y: losses.unimodality(
-            y["temporal_attention"], config["unimodality_reduction"]
+        penalties["unimodality"] = lambda y, mask: losses.unimodality(
+            y["temporal_attention"], config["unimodality_reduction"], mask
         )
     return {name: penalty for name, penalty in penalties.items() if config[name]}
 
