@@ -89,14 +89,16 @@ class ClipPairs:
         return read
 
 
-def with_flow(data, videos: list[Video], name: str, rows=None) -> list[Video]:
+def with_flow(data, videos: list[Video], name: str, rows=None, **checking) -> list[Video]:
     """The videos, each with the path of its planes in `DATA/flow/NAME`.
 
-    `rows` are those of the usable videos of `data`, if they were read before. Raises `DataError`
-    when the planes are missing, damaged, or made of other videos.
+    `rows` are those of the usable videos of `data`, if they were read before; `checking` is
+    `full` and `progress`, as of `DerivedStore.check_contents`. Raises `DataError` when the planes
+    are missing, damaged, or made of other videos.
     """
     records = {record.id: record for record in flow_records.read_flow_index(data, name, rows)}
-    flow_records.check_flow_contents(data, name, [records[video.id] for video in videos])
+    wanted = [records[video.id] for video in videos]
+    flow_records.check_flow_contents(data, name, wanted, **checking)
     return [dataclasses.replace(video, flow=records[video.id].path) for video in videos]
 
 

@@ -140,7 +140,8 @@ def _staging(destination):
     left by a killed one. The lock ends with the process, however it ends.
     """
     staged = destination / f".staging-{secrets.token_hex(4)}"
-    with locked(destination) as held:
+    busy = f"{destination}: another process exports there; wait for it, or stop it"
+    with locked(destination, busy) as held:
         for remains in destination.glob(".staging-*") if held else ():
             shutil.rmtree(remains)
         try:

@@ -47,13 +47,14 @@ def finished(path) -> bool:
     return any((Path(path) / name).exists() for name in (WEIGHTS, "checkpoint.npz"))
 
 
-def open_stages(recipe, source, path) -> tuple[Stage, ...]:
+def open_stages(recipe, source, path, **checking) -> tuple[Stage, ...]:
     """The stages of `recipe.pretraining`, their data found and checked.
 
     None if none is wanted, or they are `finished` in the run folder `path`. Of a folder with true
     flow every fifth pair is held out, of the clips the validation subset or, where there is none,
     every fifth group of videos (clips cut from one source video; a video without a group is its
-    own). Raises `DataError` for data that are missing or damaged.
+    own). `checking` is `full` and `progress`, as of `DerivedStore.check_contents`. Raises
+    `DataError` for data that are missing or damaged.
     """
     settings, stages = recipe.pretraining, []
     if finished(path):
@@ -68,12 +69,10 @@ def open_stages(recipe, source, path) -> tuple[Stage, ...]:
             halves = _held_out_groups(source.folder.rows, halves[0])
         name = flow_name(recipe.flow_method, warped=False)
         rows = list(source.folder.rows.values())
-        learn, held = (
-            ClipPairs(
-                tuple(flow_pairs.with_flow(source.data, half, name, rows)), recipe.clips.frames
-            )
-            for half in halves
-        )
+        with_flow = [
+            flow_pairs.with_flow(source.data, half, name, rows, **checking) for half in halves
+        ]
+        learn, held = (ClipPairs(tuple(videos), recipe.clips.frames) for videos in with_flow)
         stages.append(Stage("clips", settings.clips_epochs, learn, held))
     return tuple(stages)
 

@@ -82,7 +82,8 @@ def train(
         warnings.warn(notice, stacklevel=2)
     with enough_memory(f"{run.path}: the model", "batch_size"):
         model = build.build_model(recipe, source)
-    stages = flow_pretraining.open_stages(recipe, source, run.path)
+    checking = {"full": check == "full", "progress": shown}
+    stages = flow_pretraining.open_stages(recipe, source, run.path, **checking)
     run.path.mkdir(parents=True, exist_ok=True)
     with exclusive(run.path, f"{run.path}: another process trains here; wait for it, or stop it"):
         run = runs.claim(workdir, recipe, facts, resume)  # another process may have been faster

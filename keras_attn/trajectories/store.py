@@ -5,7 +5,9 @@ DATA/trajectories/short-<side>/<stem>.npy        descriptors, see `trajectories.
                                provenance.json   how they were made, and from which records
 """
 
+import concurrent.futures
 import io
+import threading
 import zlib
 from pathlib import Path
 
@@ -69,8 +71,15 @@ class TrajectoryStore(DerivedStore):
             some = [sources[row.id] for row in todo]
             records.check_contents(self.data, some, full=True, progress=progress)
             workers = workers or processors()
+            stopped = threading.Event()
             problems = fill(
-                self, todo, lambda row: self._make(sources[row.id]), workers, len(wanted), progress
+                self,
+                todo,
+                lambda row: self._make(sources[row.id], stopped),
+                workers,
+                len(wanted),
+                progress,
+                stopped.set,
             )
         for key, problem in problems.items():
             raise DataError(f"{key}: {problem}")
@@ -99,9 +108,9 @@ class TrajectoryStore(DerivedStore):
                 pieces.append(self.read(video_id)[rows].astype("float32"))
         return np.concatenate(pieces)
 
-    def _make(self, record):
+    def _make(self, record, stopped):
         """Extract, choose and write the trajectories of one record; how many there are."""
-        found = descriptors_of(record, self.short_side)
+        found = descriptors_of(record, self.short_side, stopped)
         stored = found
         if len(found) > self.limit:
             random = np.random.default_rng(zlib.crc32(record.id.encode("utf-8", "replace")))
@@ -112,8 +121,11 @@ class TrajectoryStore(DerivedStore):
         return written, {"found": len(found), "stored": len(stored)}
 
 
-def descriptors_of(record: Record, short_side: int) -> np.ndarray:
-    """The descriptors `(N, 426)` of a record, whose frames may be too small to have any."""
+def descriptors_of(record: Record, short_side: int, stopped=None) -> np.ndarray:
+    """The descriptors `(N, 426)` of a record, whose frames may be too small to have any.
+
+    Ends by `CancelledError` before the next frame when the event `stopped` is set.
+    """
     factor = min(1.0, short_side / min(record.height, record.width))
     size = (round(record.width * factor), round(record.height * factor))
     if min(size) < MINIMUM_SIDE:
@@ -121,6 +133,8 @@ def descriptors_of(record: Record, short_side: int) -> np.ndarray:
     cv2 = require("cv2", "extracting trajectories")
 
     def frame(jpeg):
+        if stopped and stopped.is_set():
+            raise concurrent.futures.CancelledError
         picture = cv2.imdecode(np.frombuffer(jpeg, "uint8"), cv2.IMREAD_COLOR)[..., ::-1]
         return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 

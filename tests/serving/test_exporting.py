@@ -17,6 +17,7 @@ from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.saved_model import version_numbers
 from keras_attn.serving import exporting, verification
 from keras_attn.training import runs
+from keras_attn.utils.files import locked
 
 
 def contents(folder):
@@ -135,6 +136,14 @@ def test_another_export_that_was_quicker_is_not_overwritten(quick, tiny_run, tmp
     monkeypatch.setattr(exporting, "version_numbers", lambda destination: next(answers))
     assert export(tiny_run, tmp_path / "models").path.name == "2"
     assert (tmp_path / "models" / "1" / "file").read_text() == "theirs"
+
+
+def test_another_export_to_the_same_folder_is_refused(quick, tiny_run, tmp_path):
+    destination = tmp_path / "models"
+    destination.mkdir()
+    with locked(destination), pytest.raises(UserError, match="another process exports there"):
+        export(tiny_run, destination)
+    assert export(tiny_run, destination).path.name == "1"
 
 
 def test_mistakes_are_named(tiny_run, tiny_data, tiny_export, tmp_path):

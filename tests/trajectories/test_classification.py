@@ -127,7 +127,7 @@ def test_a_run_that_fails_midway_keeps_what_is_complete(data, tmp_path, monkeypa
     ids = [record.id for record in records.read_index(data)]
     begun, told, failed = (threading.Event() for _ in range(3))
 
-    def descriptors(record, short_side):
+    def descriptors(record, short_side, stopped):
         if record.id == ids[0]:
             assert begun.wait(20) and told.wait(20)
             failed.set()
