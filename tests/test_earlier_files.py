@@ -5,7 +5,9 @@
 
 import contextlib
 import csv
+import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +15,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small import small_flownet
+from small import SMALL, eagerly, small_flownet
 
 import keras_attn
+from keras_attn.data.source import open_source
+from keras_attn.errors import UserError
 from keras_attn.inference.loading import load_recognizer
 from keras_attn.models import MODELS
 from keras_attn.training import checkpoint
 from keras_attn.training.optimizers import OPTIMIZERS, make_optimizer
-from keras_attn.training.runs import open_run
+from keras_attn.training.runs import open_run, package_versions
+from keras_attn.utils.files import read_json, write_json
 
 FILES = Path(__file__).parent / "earlier_files"
 RUN = FILES / "run"
@@ -125,6 +130,27 @@ def test_a_checkpoint_restores_all_that_it_holds():
     assert any(np.asarray(variable).any() for variable in model.optimizer.variables[2:])
 
 
+def test_a_run_goes_on_where_it_was(tiny_data, tmp_path):
+    folder = shutil.copytree(RUN, tmp_path / "run")
+    (folder / "results.json").unlink()
+    (folder / "model.keras").unlink()
+    facts = read_json(folder / "run.json")
+    assert "clip_aggregation" not in facts["recipe"], "a field that is newer than the run"
+    recipe = dataclasses.replace(SMALL, cached=False, train_backbone=True, epochs=3)
+    facts["recipe"]["epochs"] = 3
+    facts |= open_source(tiny_data, recipe).facts() | {"versions": package_versions()}
+    write_json(folder / "run.json", facts)
+    with eagerly():
+        run = keras_attn.train(recipe, tiny_data, folder, resume=True)
+    history = run.read_results()["history"]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[:2] == open_run(RUN).read_results()["history"]
+    with pytest.raises(UserError, match="recipe.clip_aggregation: was None, is 'mean'"):
+        keras_attn.train(
+            recipe, tiny_data, folder, resume=True, changes={"clip_aggregation": "mean"}
+        )
+
+
 def test_a_run_answers_as_it_did():
     expected = recorded(FILES / "answers.npz", "frames/")
     frames = recorded(FILES / "answers.npz")["frames"]
@@ -140,11 +166,18 @@ def test_a_clip_is_recognized_as_it_was(model):
     np.testing.assert_allclose([found[name] for name in open_run(RUN).classes], expected, **CLOSE)
 
 
+def test_an_export_without_maps_of_its_clips_still_makes_an_overlay(tmp_path):
+    found = keras_attn.explain(FILES / "clip.mp4", FILES / "saved_model", tmp_path / "a.mp4")
+    assert found.maps["where"].shape[0] == found.frames == 12 and len(found.lines()) == 1
+    with pytest.raises(UserError, match="a.npz: .* an earlier version .* export the run again"):
+        keras_attn.explain(FILES / "clip.mp4", FILES / "saved_model", tmp_path / "a.npz")
+
+
 # === In other processes ===
 
 
-def test_an_export_agrees_with_its_own_reference():
-    verification = keras_attn.verify(FILES / "saved_model" / "1")
+def test_an_export_agrees_with_its_run():
+    verification = keras_attn.verify(FILES / "saved_model" / "1", run=RUN)
     assert verification.passed, verification.lines()
     assert {name for _, name in verification.differences} >= {"serving_default", "features"}
 

@@ -29,7 +29,7 @@ from keras_attn.datasets.synthetic import Scene, render, write_dataset, write_vi
 from keras_attn.inference.loading import load_recognizer  # noqa: E402
 from keras_attn.models import MODELS, FlowPretraining  # noqa: E402
 from keras_attn.training.optimizers import OPTIMIZERS, make_optimizer  # noqa: E402
-from keras_attn.training.runs import versions  # noqa: E402
+from keras_attn.training.runs import package_versions  # noqa: E402
 from keras_attn.utils.files import write_json  # noqa: E402
 
 # By model: constructor arguments besides the number of classes. Where there is a backbone the input
@@ -135,7 +135,7 @@ def main():
     write_models()
     write_optimizers()
     write_run()
-    write_json(HERE / "written.json", versions())
+    write_json(HERE / "written.json", package_versions())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from keras_attn import explain, predict
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.inference.maps import video_maps, write_maps
 from keras_attn.inference.recognizer import Recognizer
-from keras_attn.inference.trained_model import TrainedModel, open_model
+from keras_attn.inference.trained_model import open_model
 from keras_attn.models import MODELS
 from keras_attn.recipes import Clips, Recipe
 
@@ -148,14 +148,3 @@ def test_maps_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         write_maps(tmp_path / "a.npz", {"clip_frames": np.arange(9)})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     assert (tmp_path / "a.npz").read_bytes() == before
-
-
-def test_an_export_without_maps_of_its_clips_still_makes_an_overlay(video, model, tmp_path):
-    def ask(**inputs):
-        answer = model.ask(**inputs)
-        return {k: v for k, v in answer.items() if "clip" not in k and "attention" not in k}
-
-    earlier = TrainedModel(model.classes, ask, model.short_side)
-    assert len(explain(video, earlier, tmp_path / "a.mp4").lines()) == 1
-    with pytest.raises(UserError, match="a.npz: .* an earlier version .* export the run again"):
-        explain(video, earlier, tmp_path / "a.npz")
