@@ -7,20 +7,76 @@ import tensorflow as tf
 SCORES = ("decision", "probabilities", "logits", "votes")
 TIMELINE = ("where", "when", "step_probabilities")  # one value for each frame
 CLIPS = ("clip_positions", "clip_probabilities")  # one value for each clip
+WITH_LENGTHS = "_with_lengths"  # ends the name of a signature for videos of unequal length
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A traced function of one tensor like `spec`; a served model returns its answers `keys`."""
+    """A traced function of tensors like `specs`; a served model returns its answers `keys`."""
 
     function: object
-    spec: tf.TensorSpec
+    specs: tuple[tf.TensorSpec, ...]
     keys: tuple[str, ...]
 
 
 def graph(function, *specs):
     """`function` as a graph; nothing here needs AutoGraph, which takes longer than all else."""
     return tf.function(function, specs, autograph=False)
+
+
+def each_by_itself(function):
+    """`function` of a batch of videos for videos of unequal length, padded by whatever there is.
+
+    `function` is a graph of one tensor `(B, T, ...)`. What is returned takes `lengths (B,)`, the
+    number of frames of each video, from 1 to T, besides. Each video is asked for by itself, without
+    its padding, so that it is answered as in a batch of its own. The answers for padded frames are
+    zero. Those for clips, whose number differs, are left out.
+    """
+    whole = function.get_concrete_function()
+    keys = [key for key in (*SCORES, *TIMELINE) if key in whole.structured_outputs]
+    outputs = {key: whole.structured_outputs[key] for key in keys}
+
+    def answer(videos, lengths):
+        frames = tf.shape(videos)[1]
+
+        def one(video_and_length):
+            video, length = video_and_length
+            found = whole(video[None, :length])
+            return {key: _padded(found[key][0], frames, key) for key in keys}
+
+        with tf.control_dependencies(_length_checks(videos, lengths)):
+            return tf.map_fn(
+                one,
+                (videos, tf.identity(lengths)),
+                fn_output_signature={
+                    key: tf.TensorSpec(value.shape[1:], value.dtype)
+                    for key, value in outputs.items()
+                },
+                parallel_iterations=1,  # as large as one video is what is held
+            )
+
+    return graph(answer, *function.input_signature, tf.TensorSpec((None,), tf.int32, "lengths"))
+
+
+def _padded(answer, frames, key):
+    """The answer for one video; where it is one for each frame, with zeros for those padded."""
+    if key not in TIMELINE:
+        return answer
+    rest = [[0, frames - tf.shape(answer)[0]], *[[0, 0]] * (len(answer.shape) - 1)]
+    return tf.pad(answer, rest)
+
+
+def _length_checks(videos, lengths):
+    videos, frames = tf.unstack(tf.shape(videos)[:2])
+    return [
+        tf.debugging.assert_equal(
+            tf.shape(lengths)[0], videos, "`lengths` must have one number for each video"
+        ),
+        tf.debugging.assert_positive(lengths, "`lengths` must be at least 1"),
+        tf.debugging.assert_less_equal(
+            lengths, frames, "`lengths` must be at most the number of frames given"
+        ),
+    ]
 
 
 class Answers:
@@ -52,7 +108,20 @@ class Answers:
             found["features"] = (self.answer_features, SCORES)
         if not self.takes_frames:  # TF Serving needs a default
             found = dict.fromkeys(("serving_default", "features"), (self.answer_features, every))
-        return {
-            name: Signature(function.get_concrete_function(), function.input_signature[0], keys)
-            for name, (function, keys) in found.items()
-        }
+        signatures = {}
+        for name, (function, keys) in found.items():
+            same = [key for key in keys if key not in self.clip_keys]
+            signatures[name] = _signature(function, keys)
+            signatures[f"{name}{WITH_LENGTHS}"] = _signature(self._with_lengths(function), same)
+        return signatures
+
+    def _with_lengths(self, function):
+        """`each_by_itself(function)`, traced once."""
+        traced = self.__dict__.setdefault("_traced_with_lengths", {})
+        if function not in traced:
+            traced[function] = each_by_itself(function)
+        return traced[function]
+
+
+def _signature(function, keys):
+    return Signature(function.get_concrete_function(), function.input_signature, tuple(keys))

@@ -15,14 +15,14 @@ def main(folder, requests, answers):
     sys.modules["keras_attn"] = sys.modules["keras"] = None
     with np.load(requests, allow_pickle=False) as archive:
         cases = json.loads(archive["cases"].tobytes())
-        inputs = [read_request(archive, i) for i in range(len(cases))]
+        inputs = [(read_request(archive, i), read_lengths(archive, i)) for i in range(len(cases))]
     found = {}
     for loader, ask in (
         ("tf.saved_model.load", _modern(folder, {name for name, _ in cases})),
         ("tf.compat.v1.saved_model.loader", _classic(folder)),
     ):
         for i, ((name, _), request) in enumerate(zip(cases, inputs, strict=True)):
-            for key, value in ask(name, request).items():
+            for key, value in ask(name, *request).items():
                 found[f"{loader}/{i}/{key}"] = value
     with open(answers, "wb") as file:
         np.savez(file, **found)
@@ -40,6 +40,20 @@ def read_request(archive, i):
     return strings.reshape(lengths.shape)
 
 
+def read_lengths(archive, i):
+    """The lengths of the videos of request `i`, or None where its signature takes none."""
+    return archive[f"{i}/video_lengths"] if f"{i}/video_lengths" in archive else None
+
+
+def _by_name(names, request, lengths):
+    """The tensors of a request by the names of its signature: of the videos, and `lengths`."""
+    if lengths is None:
+        (name,) = names
+        return {name: request}
+    (name,) = set(names) - {"lengths"}
+    return {name: request, "lengths": lengths}
+
+
 def _modern(folder, asked):
     import tensorflow as tf
 
@@ -48,10 +62,10 @@ def _modern(folder, asked):
     if untold:
         sys.exit(f"its reference says nothing of {', '.join(untold)}; export again")
 
-    def ask(name, request):
+    def ask(name, *request):
         signature = model.signatures[name]
-        (argument,) = signature.structured_input_signature[1]
-        answer = signature(**{argument: tf.constant(request)})
+        tensors = _by_name(signature.structured_input_signature[1], *request)
+        answer = signature(**{argument: tf.constant(x) for argument, x in tensors.items()})
         return {key: value.numpy() for key, value in answer.items()}
 
     return ask
@@ -66,11 +80,11 @@ def _classic(folder):
     with graph.as_default():
         meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
 
-    def ask(name, request):
+    def ask(name, *request):
         signature = meta.signature_def[name]
-        (tensor,) = signature.inputs.values()
+        tensors = _by_name(signature.inputs, *request)
         outputs = {key: info.name for key, info in signature.outputs.items()}
-        return session.run(outputs, {tensor.name: request})
+        return session.run(outputs, {signature.inputs[key].name: x for key, x in tensors.items()})
 
     return ask
 

@@ -46,6 +46,11 @@ def export(
       itself gives, as `spatial_attention (B, W, n, h, w)`; of several runs each has its own, with
       its number at the end.
 
+    - `..._with_lengths`, one for each of these: besides, `lengths` int32 `(B,)`, the number of
+      frames of each video, from 1 to T; the others of it are padding, whatever they hold. A video
+      is answered as one of that length by itself; the answers for padded frames are zero, and there
+      are none for clips.
+
     A model of features that were made elsewhere has `features` alone, which is also its
     `serving_default`, with the answers of `explain`.
 
@@ -162,7 +167,7 @@ def _write(recognizer, folder):
     for model in recognizer.models:
         archive.track(model)
     for name, signature in recognizer.signatures().items():
-        archive.add_endpoint(name, _only(signature), [signature.spec])
+        archive.add_endpoint(name, _only(signature), list(signature.specs))
     logger = tf.get_logger()
     before = logger.level
     logger.setLevel(logging.WARNING)  # its notes name the staged folder, which is gone afterwards
@@ -175,8 +180,8 @@ def _write(recognizer, folder):
 def _only(signature):
     """The function of a signature, which is traced once for all that share it, with its keys."""
 
-    def answer(inputs):
-        answers = signature.function(inputs)
+    def answer(*inputs):
+        answers = signature.function(*inputs)
         return {key: answers[key] for key in signature.keys}
 
     return answer

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.errors import UserError
-from keras_attn.serving.clean_process import read_request
+from keras_attn.inference.answers import TIMELINE, WITH_LENGTHS
+from keras_attn.serving.clean_process import read_lengths, read_request
 from keras_attn.utils.files import staging
 
 SIGNATURES = ("serving_default", "explain", "jpeg_frames")  # some exports have "features" too
@@ -20,11 +21,15 @@ _OF_FEATURES = {"serving_default", "features"}  # those of a model that takes no
 
 @dataclass(frozen=True)
 class Case:
-    """One request to a signature and the expected answers by name."""
+    """One request to a signature and the expected answers by name.
+
+    `lengths` are those of the videos, for a signature that takes them.
+    """
 
     signature: str
     request: np.ndarray
     expected: dict[str, np.ndarray]
+    lengths: np.ndarray | None = None
 
 
 def reference_path(folder) -> Path:
@@ -48,7 +53,22 @@ def make_reference(recognizer) -> list[Case]:
             features = random.random((batch, time, *recognizer.feature_shape), dtype="float32")
             names = ("features",) if recognizer.takes_frames else sorted(_OF_FEATURES)
             requests += [(name, features) for name in names]
-    return _answered(recognizer, requests)
+    return _answered(recognizer, [*requests, *_padded(requests)])
+
+
+def _padded(requests):
+    """The requests of several videos once more, where the last video has only two frames."""
+    padded = {}  # signatures that take the same videos do so here
+    for name, videos in requests:
+        if len(videos) == 1:
+            continue
+        lengths = np.full(len(videos), videos.shape[1], "int32")
+        lengths[-1] = 2
+        if id(videos) not in padded:
+            padding = {"f": np.nan, "u": 255}.get(videos.dtype.kind, b"")
+            padded[id(videos)] = videos.copy()
+            padded[id(videos)][-1, 2:] = padding
+        yield f"{name}{WITH_LENGTHS}", padded[id(videos)], lengths
 
 
 def answered_anew(recognizer, reference: list[Case]) -> list[Case]:
@@ -56,7 +76,8 @@ def answered_anew(recognizer, reference: list[Case]) -> list[Case]:
 
     Raises `ValueError` when it does not take them.
     """
-    answered = _answered(recognizer, [(case.signature, case.request) for case in reference])
+    requests = [(case.signature, case.request, case.lengths) for case in reference]
+    answered = _answered(recognizer, requests)
     return [_narrowed(case, old.expected) for case, old in zip(answered, reference, strict=True)]
 
 
@@ -71,15 +92,37 @@ def _answered(recognizer, requests):
     signatures = recognizer.signatures()
     cases = []
     answers = {}  # two signatures give what one function says of the same request
-    for name, request in requests:
-        signature = signatures[name]
-        key = (id(signature.function), id(request))
+    for name, request, *lengths in requests:
+        lengths = lengths[0] if lengths else None
+        function = signatures[name.removesuffix(WITH_LENGTHS)].function
+        key = (id(function), id(request))
         if key not in answers:
             with tf.device("CPU"):
-                answers[key] = signature.function(tf.constant(request))
-        expected = {name: answers[key][name].numpy() for name in signature.keys}
-        cases.append(Case(name, request, expected))
+                answers[key] = _answers(function, request, lengths)
+        expected = {key_: answers[key][key_] for key_ in signatures[name].keys}
+        cases.append(Case(name, request, expected, lengths))
     return cases
+
+
+def _answers(function, request, lengths):
+    """What `function` answers: for videos of unequal `lengths` each by itself, without padding."""
+    if lengths is None:
+        return {key: x.numpy() for key, x in function(tf.constant(request)).items()}
+    each = [
+        function(tf.constant(video[None, :n])) for video, n in zip(request, lengths, strict=True)
+    ]
+    answers = {}
+    for key in each[0]:
+        values = [answer[key].numpy()[0] for answer in each]
+        if key in TIMELINE:
+            rest = [(0, request.shape[1] - len(value)) for value in values]
+            values = [
+                np.pad(value, [end, *[(0, 0)] * (value.ndim - 1)])
+                for value, end in zip(values, rest, strict=True)
+            ]
+        if len({value.shape for value in values}) == 1:  # the number of clips differs
+            answers[key] = np.stack(values)
+    return answers
 
 
 def _smooth_video(random, batch, time, height, width):
@@ -100,6 +143,8 @@ def write_reference(path, cases: list[Case]) -> None:
             arrays[f"{i}/lengths"] = np.vectorize(len)(request)
             request = np.frombuffer(b"".join(request.ravel().tolist()), np.uint8)
         arrays[f"{i}/request"] = request
+        if case.lengths is not None:
+            arrays[f"{i}/video_lengths"] = case.lengths
         arrays |= {f"{i}/{key}": value for key, value in case.expected.items()}
     arrays["cases"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
     with staging(path) as temporary, open(temporary, "wb") as file:
@@ -117,13 +162,18 @@ def read_reference(path) -> list[Case]:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = json.loads(archive["cases"].tobytes())
             reference = [
-                Case(name, read_request(archive, i), {key: archive[f"{i}/{key}"] for key in keys})
+                Case(
+                    name,
+                    read_request(archive, i),
+                    {key: archive[f"{i}/{key}"] for key in keys},
+                    read_lengths(archive, i),
+                )
                 for i, (name, keys) in enumerate(names)
             ]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: is damaged ({error}); export again") from error
     there = {case.signature for case in reference if case.expected}
     absent = set(SIGNATURES) - there
-    if absent and there != _OF_FEATURES:
+    if absent and {name.removesuffix(WITH_LENGTHS) for name in there} != _OF_FEATURES:
         raise UserError(f"{path}: says nothing of {', '.join(sorted(absent))}; export again")
     return reference

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_attn import export
 from keras_attn.errors import UserError
-from keras_attn.inference.answers import CLIPS, SCORES, TIMELINE
+from keras_attn.inference.answers import CLIPS, SCORES, TIMELINE, WITH_LENGTHS
 from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.saved_model import version_numbers
 from keras_attn.serving import exporting, verification
@@ -44,7 +44,8 @@ def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(tiny_export / "1"))
     signatures = {k: v for k, v in meta.signature_def.items() if not k.startswith("__")}
-    assert set(signatures) == {"serving_default", "jpeg_frames", "features", "explain"}
+    names = ("serving_default", "jpeg_frames", "features", "explain")
+    assert set(signatures) == {*names, *(f"{name}{WITH_LENGTHS}" for name in names)}
 
     def described(infos):
         return {
@@ -55,16 +56,20 @@ def test_signatures_have_the_promised_names_and_types(tiny_export, tiny_run):
     free = [None] * 5
     maps = load_recognizer(tiny_run).feature_shape
     inputs = {name: described(signature.inputs) for name, signature in signatures.items()}
-    assert inputs == {
+    expected = {
         "serving_default": {"frames": ("uint8", [*free[:4], 3])},
         "explain": {"frames": ("uint8", [*free[:4], 3])},
         "jpeg_frames": {"jpeg_frames": ("string", [None, None])},
         "features": {"features": ("float32", [None, None, *maps])},
     }
+    lengths = {"lengths": ("int32", [None])}
+    padded = {f"{name}{WITH_LENGTHS}": given | lengths for name, given in expected.items()}
+    assert inputs == expected | padded
     for name, signature in signatures.items():
         outputs = described(signature.outputs)
         maps = (*TIMELINE, *CLIPS, "spatial_attention")
-        assert set(outputs) == {*SCORES, *(maps if name == "explain" else ())}
+        explained = {"explain": maps, f"explain{WITH_LENGTHS}": TIMELINE}.get(name, ())
+        assert set(outputs) == {*SCORES, *explained}
         kinds = {key: kind for key, (kind, _) in outputs.items()}
         assert kinds.pop("clip_positions", "int32") == "int32"
         assert set(kinds.values()) == {"float32"}
@@ -81,6 +86,31 @@ def test_any_length_and_size_is_answered_as_by_the_run(tiny_export, tiny_run):
         for key, value in answer.items():
             np.testing.assert_allclose(value, expected[key], atol=1e-5, err_msg=key)
         assert answer["where"].shape[:2] == shape[:2]
+
+
+def test_videos_of_unequal_length_are_answered_as_by_themselves(tiny_export):
+    """Whatever they are padded with, which TF Serving chooses for the videos of several clients."""
+    signatures = tf.saved_model.load(str(tiny_export / "1")).signatures
+    random = np.random.default_rng(2)
+    frames = random.integers(0, 256, (4, 7, 20, 30, 3), "uint8")
+    lengths = np.array([7, 1, 4, 4], "int32")
+    for padding in (0, frames[2, 3]):
+        videos = frames.copy()
+        for video, length in zip(videos, lengths, strict=True):
+            video[length:] = padding
+        answer = signatures[f"explain{WITH_LENGTHS}"](
+            frames=tf.constant(videos), lengths=tf.constant(lengths)
+        )
+        for b, n in enumerate(lengths):
+            alone = signatures["explain"](frames=tf.constant(videos[b : b + 1, :n]))
+            for key, value in answer.items():
+                found = value[b, :n] if key in TIMELINE else value[b]
+                np.testing.assert_allclose(found, alone[key][0], atol=1e-6, err_msg=key)
+                assert key not in TIMELINE or not np.any(value[b, n:])
+    for wrong, message in (([7, 0], "at least 1"), ([8, 1], "at most"), ([7], "for each video")):
+        given = {"frames": tf.constant(frames[:2]), "lengths": tf.constant(wrong)}
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"`lengths` must .*{message}"):
+            signatures[f"serving_default{WITH_LENGTHS}"](**given)
 
 
 def test_the_class_names_and_the_recipe_travel_with_it(tiny_export, tiny_run):
