@@ -69,9 +69,8 @@ def by_name(prediction, field="probability"):
 
 def test_flow_that_needs_opencv_is_computed_for_a_video(flow_run, videos):
     recognizer = loading.load_recognizer(flow_run)
-    assert set(recognizer.signatures()) == {"features", "features_with_lengths"}, (
-        "it cannot be served for frames"
-    )
+    names = set(recognizer.signatures())
+    assert names == {"features", "features_with_lengths"}, "it cannot be served for frames"
     (found,) = predict(videos[0], flow_run, top_k=4)
     frames, _ = read_frames(videos[0], short_side=32)
     planes = planes_of(frames, recognizer.flow)

@@ -1,5 +1,9 @@
 """Clips of unequal length in one batch answer and train as each does by itself."""
 
+import re
+import runpy
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -201,3 +205,13 @@ def test_backbones(rng):
     model = TemporalAttentionLSTM(3, (4, 4, 4, 3), 5, 2, last=1, backbone=network)
     with pytest.raises(ValueError, match="sees several frames at once and does not heed masks"):
         model({"video": video[:, :, :4, :4], "lengths": lengths})
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="the page exports a SavedModel")
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "unequal_lengths.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+    runpy.run_path(str(tmp_path / "page.py"))
