@@ -88,7 +88,11 @@ def test_an_export_agrees_and_explains_a_video(run, tiny_data, tmp_path):
     video = next((tiny_data.parent / "videos").rglob("*.mp4"))
     model = open_model(tmp_path / "models")
     explanation = keras_attn.explain(video, model, tmp_path / "overlay.mp4")
-    assert explanation.path.stat().st_size > 0
+    assert explanation.paths[0].stat().st_size > 0
+    recognizer, maps = loading.load_recognizer(run.path), explanation.maps
+    for name in recognizer.model.attention_names:
+        shape = recognizer.model.output[name].shape[1:]
+        assert maps[name].shape == (len(maps["clip_frames"]), *shape)
     (served,) = keras_attn.predict(video, model)
     (trained,) = keras_attn.predict(video, run.path)
     assert served.guesses[0].probability == pytest.approx(trained.guesses[0].probability, abs=1e-5)
