@@ -4,6 +4,7 @@ from keras_attn.layers.adaptive_max_pool import AdaptiveMaxPool
 from keras_attn.layers.attended_lstm import AttendedLSTM, AttendedLSTMCell
 from keras_attn.layers.conv_lstm_attention import ConvLSTMAttention, ConvLSTMAttentionCell
 from keras_attn.layers.location_attention import LocationAttention
+from keras_attn.layers.penalty import Penalty
 from keras_attn.layers.per_frame import PerFrame
 from keras_attn.layers.pyramid_attention import PyramidAttention
 from keras_attn.layers.reattending_lstm import ReattendingLSTM, ReattendingLSTMCell
@@ -20,6 +21,7 @@ __all__ = [
     "ConvLSTMAttention",
     "ConvLSTMAttentionCell",
     "LocationAttention",
+    "Penalty",
     "PerFrame",
     "PyramidAttention",
     "ReattendingLSTM",

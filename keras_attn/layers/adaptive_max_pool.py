@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_attn.layers.base import SavableLayer
 from keras_attn.utils.masks import frame_mask
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AdaptiveMaxPool(keras.layers.Layer):
+class AdaptiveMaxPool(SavableLayer):
     """Max pooling to a given number of cells, by windows that cover the map evenly.
 
     Shapes: `(..., H, W, C) -> (..., h, w, C)`. Window i of h has the rows from floor(i H / h) up to

@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.layers.base import AttentionLayer, SavableLayer
 from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import softmax
 
@@ -19,7 +20,7 @@ def lstm_decay(weight_decay):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AttendedLSTMCell(layers.Layer):
+class AttendedLSTMCell(SavableLayer):
     """One step: choose where to look from the last top state, look, and run both LSTM layers.
 
     Shapes: `(B, L*C) -> (B, U + L)`: from the features of the cells, the top hidden state and then
@@ -101,7 +102,7 @@ class AttendedLSTMCell(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AttendedLSTM(layers.Layer):
+class AttendedLSTM(AttentionLayer):
     """Attention over the cells of each frame, steered by the two LSTM layers it feeds.
 
     Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, h, w)`: the top hidden states and the attention
@@ -116,6 +117,7 @@ class AttendedLSTM(layers.Layer):
             convolution (Dense(1)) turns it into a map and a tanh layer (the activation is not
             stated) into a vector of `units` numbers.
         weight_decay: Factor of the L2 penalty on all weights, eq. (11).
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
     def __init__(self, units, dropout=0.0, current_frame=False, weight_decay=0.0, **kwargs):
@@ -181,7 +183,7 @@ class AttendedLSTM(layers.Layer):
         joined = ops.concatenate(sequence, axis=-1) if len(sequence) > 1 else sequence[0]
         outputs = cleared(self.rnn(joined), mask)
         weights = ops.reshape(outputs[:, :, self.units :], (-1, time, height, width))
-        return outputs[:, :, : self.units], weights
+        return outputs[:, :, : self.units], self.regularized(weights)
 
     def compute_mask(self, features, mask):
         return frame_mask(mask), frame_mask(mask)

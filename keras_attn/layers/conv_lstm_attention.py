@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.layers.base import AttentionLayer, SavableLayer
 from keras_attn.layers.saliency_mask import convolutions
 from keras_attn.utils.checks import check_option
 from keras_attn.utils.masks import cleared, frame_counts, frame_mask, mean_over_frames
@@ -15,7 +16,7 @@ GLIMPSES = ("sum", "mean")
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class ConvLSTMAttentionCell(layers.Layer):
+class ConvLSTMAttentionCell(SavableLayer):
     """One iteration: weigh all frames by the last state, sum them, run the convolutional LSTM.
 
     Shapes: `(B, 1) -> (B, U + T)`: from a tick, the mean of the new hidden state over the cells and
@@ -96,7 +97,7 @@ class ConvLSTMAttentionCell(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class ConvLSTMAttention(layers.Layer):
+class ConvLSTMAttention(AttentionLayer):
     """Attention over all frames, as often as there are frames, steered by the LSTM that it feeds.
 
     Shapes: `(B, T, h, w, C) -> (B, T, U), (B, T, T)`: at each iteration the hidden state's mean
@@ -115,6 +116,7 @@ class ConvLSTMAttention(layers.Layer):
         attention_units: Size of the hidden layer of the "tanh" scores.
         glimpse: Input of the LSTM, eq. (4): "sum", the weighted sum of the frames, or "mean", as
             printed, that divided by their number.
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
 
     Raises:
         ValueError: For an unknown `energy` or `glimpse`.
@@ -168,7 +170,7 @@ class ConvLSTMAttention(layers.Layer):
         self.rnn.cell.sequence = self._keys(ops.mean(frames, axis=(2, 3))), convolved, mask
         outputs = cleared(self.rnn(ticks, initial_state=states), mask)
         self.rnn.cell.sequence = None
-        return outputs[:, :, : self.units], outputs[:, :, self.units :]
+        return outputs[:, :, : self.units], self.regularized(outputs[:, :, self.units :])
 
     def _keys(self, means):
         """The frames' summand of the scores: `(B, T, C) -> (B, T, A)`, zero where all are alike."""

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_attn.layers.base import AttentionLayer
 from keras_attn.utils.numerics import precise, softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class LocationAttention(keras.layers.Layer):
+class LocationAttention(AttentionLayer):
     """Attention over the cells of a map, each scored by a kernel of its own.
 
     Shapes: `(b, h, w, C) -> (b, h, w)`; the weights sum to one over the cells of a map. Yang et al.
@@ -18,6 +19,7 @@ class LocationAttention(keras.layers.Layer):
         map_size: Rows and columns to which the scores are resized, bilinearly, before the softmax,
             so that the features of one network weigh the cells of another. None: those of the
             features.
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
     def __init__(self, map_size=None, **kwargs):
@@ -35,7 +37,8 @@ class LocationAttention(keras.layers.Layer):
             scores = ops.image.resize(scores[..., None], self.map_size)[..., 0]
         _, height, width = scores.shape
         weights = softmax(ops.reshape(scores, (-1, height * width)))  # eq. (8)
-        return ops.cast(ops.reshape(weights, (-1, height, width)), self.compute_dtype)
+        weights = self.regularized(ops.reshape(weights, (-1, height, width)))
+        return ops.cast(weights, self.compute_dtype)
 
     def compute_output_shape(self, features_shape):
         return (features_shape[0], *(self.map_size or features_shape[1:3]))

@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops, tree
 
 from keras_attn import losses
+from keras_attn.layers.base import AttentionLayer, SavableLayer
 from keras_attn.utils.checks import check_at_least, check_option
 from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import precise, softmax
@@ -28,7 +29,7 @@ def unit_columns(weights):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class PyramidAttention(layers.Layer):
+class PyramidAttention(AttentionLayer):
     """One map from the maps of all frames: each of its cells is a weighted sum of theirs.
 
     Shapes: `[(B, T, h, w, D), (B, T, h, w, C)] -> (B, h, w, C), (B, T, h, w, h*w), (B, 2, T, h, w,
@@ -57,6 +58,7 @@ class PyramidAttention(layers.Layer):
         streams: Number of streams, as RGB and flow, whose frames follow one another along T, a
             multiple of it; each is scored by kernels and biases of its own, and a bias can move
             attention from one to another.
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
 
     Raises:
         ValueError: For an unknown option or `streams` below 1; when built, for levels that are no
@@ -109,7 +111,7 @@ class PyramidAttention(layers.Layer):
         aggregated = self._aggregate(features, ops.cast(factors, features.dtype), cells)
         return (
             aggregated,
-            ops.reshape(weights, (-1, *cells, weights.shape[-1])),
+            self.regularized(ops.reshape(weights, (-1, *cells, weights.shape[-1]))),
             ops.reshape(level_weights, (-1, len(levels), *cells, weights.shape[-1])),
         )
 
@@ -143,7 +145,7 @@ class PyramidAttention(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class AttentionPenalties(layers.Layer):
+class AttentionPenalties(SavableLayer):
     """The two losses of Hu et al. for each video by itself.
 
     Shapes: `(B, T, h, w, C), (B, T, h, w, m), (B, N, T, h, w, m) -> (B,), (B,)`:

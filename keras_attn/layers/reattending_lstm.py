@@ -3,12 +3,13 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.layers.base import AttentionLayer, SavableLayer
 from keras_attn.utils.masks import cleared, frame_mask
 from keras_attn.utils.numerics import softmax
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class ReattendingLSTMCell(layers.Layer):
+class ReattendingLSTMCell(SavableLayer):
     """One iteration: weigh all frames by the last top state, look, and run both LSTM layers.
 
     Shapes: `(B, D + U) -> (B, U + T)`: from factors that drop entries of the glimpse (D) and of the
@@ -60,7 +61,7 @@ class ReattendingLSTMCell(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class ReattendingLSTM(layers.Layer):
+class ReattendingLSTM(AttentionLayer):
     """Attention over all frames at each of `iterations` steps, steered by the LSTM layers it feeds.
 
     Shapes: `(B, T, D) -> (B, I, U), (B, I, T)`: the top hidden states and the attention weights,
@@ -76,6 +77,7 @@ class ReattendingLSTM(layers.Layer):
             and 1, so that no frame weighs more than e^2 = 7.39 times another. With None the state
             adds the same to all scores, which the softmax cancels: all iterations have the same
             weights.
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
     def __init__(self, units, iterations, dropout=0.0, score_activation="tanh", **kwargs):
@@ -105,7 +107,7 @@ class ReattendingLSTM(layers.Layer):
         self.rnn.cell.sequence = frame_scores, features, mask
         outputs = self.rnn(masks)
         self.rnn.cell.sequence = None
-        return outputs[:, :, : self.units], outputs[:, :, self.units :]
+        return outputs[:, :, : self.units], self.regularized(outputs[:, :, self.units :])
 
     def compute_mask(self, features, mask):
         return None, None  # iterations are not padded

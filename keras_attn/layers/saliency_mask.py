@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_attn.layers.base import AttentionLayer
 from keras_attn.utils.masks import frame_mask
 
 
@@ -21,13 +22,16 @@ def convolutions(filters, dtype, name):
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class SaliencyMask(layers.Layer):
+class SaliencyMask(AttentionLayer):
     """How salient each cell of a map is, by itself: a sigmoid, which does not sum to one.
 
     Shapes: `(b, h, w, C) -> (b, h, w)`, between 0 and 1. Three 3x3 convolutions of C / 2, C / 4 and
     1 filters without biases, the first two with batch normalization and a ReLU. Meng et al. 2018
     say "several layers" in figure 2 and three in section 3.2; the rest is as in the authors' code.
     Maps that are padding (`mask (b,)` False) count for no mean and variance of the normalization.
+
+    Args:
+        attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
 
     Raises:
         ValueError: When built, for fewer than 4 channels.
@@ -53,7 +57,7 @@ class SaliencyMask(layers.Layer):
         self.mask.build((*features_shape[:-1], channels // 4))
 
     def call(self, features, mask=None):
-        return self.mask(self._hidden(features, frame_mask(mask)))[..., 0]
+        return self.regularized(self.mask(self._hidden(features, frame_mask(mask)))[..., 0])
 
     def _hidden(self, features, mask):
         if mask is None:

@@ -3,6 +3,7 @@
 import keras
 from keras import ops, tree
 
+from keras_attn.layers.base import SavableLayer
 from keras_attn.layers.per_frame import PerFrame, unfolded
 from keras_attn.utils.checks import check_at_least, check_option
 from keras_attn.utils.masks import cleared, frame_mask
@@ -125,7 +126,7 @@ POOLINGS = ("confidence", "confidence_sum", "average")
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class ConfidencePool(keras.layers.Layer):
+class ConfidencePool(SavableLayer):
     """Pool the decisions of a video's segments, the confident ones counting more.
 
     Shapes: `(B, S, K) -> (B, K), (B, S)`: from the logits of the segments, the logarithm of the

@@ -3,13 +3,14 @@
 import keras
 from keras import ops
 
+from keras_attn.layers.base import SavableLayer
 from keras_attn.utils.masks import cleared, frame_mask
 
 SHARE = 8  # one channel in eight moves each way, as in the authors' code
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class TemporalShift(keras.layers.Layer):
+class TemporalShift(SavableLayer):
     """Take one eighth of the channels from the next frame and another from the previous one.
 
     Shapes: `(B, T, h, w, C) -> (B, T, h, w, C)`; `T` may be unknown. With F = C // 8, frame t gets

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_attn.layers.base import SavableLayer
 from keras_attn.utils.masks import cleared, frame_mask
 
 
 @keras.saving.register_keras_serializable("keras_attn")
-class WeightedPool(keras.layers.Layer):
+class WeightedPool(SavableLayer):
     """Weighted sum over the cells of each map: sum_i weights_i x_i.
 
     Shapes: `(B, T, h, w, C), (B, T, h, w) -> (B, T, C)`, or without time `(B, h, w, C), (B, h, w)

@@ -14,6 +14,7 @@ from keras_attn.losses.pyramid import (
     interaction,
     pyramid,
 )
+from keras_attn.losses.regularizer import AttentionRegularizer
 from keras_attn.losses.saliency import (
     UNIMODALITY_REDUCTIONS,
     contrast,
@@ -22,6 +23,7 @@ from keras_attn.losses.saliency import (
 )
 
 __all__ = [
+    "AttentionRegularizer",
     "FLOW_RELAXATION",
     "INTERACTION_REDUCTIONS",
     "LogitsCrossEntropy",
