@@ -10,7 +10,7 @@ from keras_attn.losses import AttentionRegularizer
 class Penalty(keras.layers.Layer):
     """Add `weight * function(*inputs)` to the loss, and return the inputs as they are.
 
-    Shapes: those of the inputs, a tensor or a list of tensors, which are the arguments of
+    Shapes: `(B, ...) -> (B, ...)`; the input is a tensor or a list of tensors, the arguments of
     `function`. The outputs must be a part of the graph of the model, or the term is not.
 
     The models of `keras_attn.models` add the terms of their papers themselves. A functional model

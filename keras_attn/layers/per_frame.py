@@ -21,8 +21,13 @@ class PerFrame(keras.layers.Wrapper):
     """
 
     def build(self, video_shape):
-        if not self.layer.built:
-            self.layer.build((None, *video_shape[2:]))
+        if self.layer.built:
+            return
+        frames_shape = (None, *video_shape[2:])
+        if _inherits(self.layer, "build"):  # Keras builds such a layer when it is called
+            self._outputs(frames_shape)
+        else:
+            self.layer.build(frames_shape)
 
     def call(self, video, mask=None):
         mask = frame_mask(mask)
@@ -39,8 +44,29 @@ class PerFrame(keras.layers.Wrapper):
         return tree.map_shape_structure(lambda shape: frame_mask(mask), shapes)
 
     def compute_output_shape(self, video_shape):
-        frame_shape = self.layer.compute_output_shape((None, *video_shape[2:]))
+        frame_shape = (None, *video_shape[2:])
+        if _inherits(self.layer, "compute_output_shape"):
+            outputs = self._outputs(frame_shape)
+            return tree.map_structure(lambda x: (*video_shape[:2], *x.shape[1:]), outputs)
+        frame_shape = self.layer.compute_output_shape(frame_shape)
         return tree.map_shape_structure(lambda shape: (*video_shape[:2], *shape[1:]), frame_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        if _inherits(self.layer, "build"):
+            config["layer"].pop("build_config", None)  # by which Keras would mark it as built
+        return config
+
+    def _outputs(self, frames_shape):
+        return self.layer(keras.KerasTensor(frames_shape, dtype=self.layer.compute_dtype))
+
+
+def _inherits(layer, method):
+    """Whether a layer leaves a method to Keras, which cannot know what it is to do."""
+    return getattr(type(layer), method) in (
+        getattr(keras.layers.Layer, method),
+        getattr(keras.Model, method),
+    )
 
 
 def unfolded(outputs, time, mask=None):

@@ -51,3 +51,40 @@ def test_a_layer_with_several_outputs(rng):
     outputs = check_layer(PerFrame(network), video)
     assert outputs["maps"].shape == (2, 3, 3, 4, 7)
     assert_close(outputs["means"], keras.ops.mean(outputs["maps"], axis=(2, 3)))
+
+
+@keras.saving.register_keras_serializable("keras_attn_tests")
+class OwnLayer(keras.layers.Layer):
+    """Has neither `build` nor `compute_output_shape`, as most layers in tutorials."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, frames):
+        return {"cells": self.dense(frames), "mean": keras.ops.mean(frames, axis=(1, 2))}
+
+
+@keras.saving.register_keras_serializable("keras_attn_tests")
+class OwnModel(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, frames):
+        return self.dense(frames)
+
+
+@pytest.mark.parametrize("own", [OwnLayer, OwnModel])
+def test_a_layer_that_infers_no_shape_is_called_built_and_saved(rng, tmp_path, own):
+    video = keras.Input((None, 5, 6, 4))
+    model = keras.Model(video, PerFrame(own())(video))
+    assert len(model.trainable_weights) == 2
+    frames = rng.random((2, 3, 5, 6, 4), dtype="float32")
+    outputs = model(frames)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")(frames)
+    found, expected = (keras.tree.flatten(x) for x in (loaded, outputs))
+    assert found[0].shape == (2, 3, 5, 6, 3)
+    for x, y in zip(found, expected, strict=True):
+        assert_close(x, y)

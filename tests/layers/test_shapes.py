@@ -98,6 +98,7 @@ FUNCTIONS = {
     layers.ConvLSTMAttentionCell: _conv_lstm,
     layers.LocationAttention: lambda d: layers.LocationAttention(),
     layers.PerFrame: lambda d: layers.PerFrame(keras.layers.ReLU()),
+    layers.Penalty: lambda d: layers.Penalty(keras.regularizers.L2()),
     layers.PyramidAttention: lambda d: layers.PyramidAttention(),
     layers.ReattendingLSTM: lambda d: layers.ReattendingLSTM(d["U"], d["I"]),
     layers.ReattendingLSTMCell: _reattending,
