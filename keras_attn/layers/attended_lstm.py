@@ -120,8 +120,16 @@ class AttendedLSTM(AttentionLayer):
         attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
-    def __init__(self, units, dropout=0.0, current_frame=False, weight_decay=0.0, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        units,
+        dropout=0.0,
+        current_frame=False,
+        weight_decay=0.0,
+        attention_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(attention_regularizer, **kwargs)
         self.units, self.rate = units, dropout
         self.current_frame, self.weight_decay = current_frame, weight_decay
         self.dropout = layers.Dropout(dropout, dtype=self.dtype_policy)

@@ -122,8 +122,16 @@ class ConvLSTMAttention(AttentionLayer):
         ValueError: For an unknown `energy` or `glimpse`.
     """
 
-    def __init__(self, units, energy="tanh", attention_units=512, glimpse="sum", **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        units,
+        energy="tanh",
+        attention_units=512,
+        glimpse="sum",
+        attention_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(attention_regularizer, **kwargs)
         check_option("energy", energy, ENERGIES)
         check_option("glimpse", glimpse, GLIMPSES)
         self.units, self.energy, self.attention_units = units, energy, attention_units

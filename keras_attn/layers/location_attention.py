@@ -22,8 +22,8 @@ class LocationAttention(AttentionLayer):
         attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
-    def __init__(self, map_size=None, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, map_size=None, attention_regularizer=None, **kwargs):
+        super().__init__(attention_regularizer, **kwargs)
         self.map_size = None if map_size is None else tuple(map_size)
 
     def build(self, features_shape):

@@ -66,9 +66,15 @@ class PyramidAttention(AttentionLayer):
     """
 
     def __init__(
-        self, fusion="product", mode="interaction", aggregate_norm="l2", streams=1, **kwargs
+        self,
+        fusion="product",
+        mode="interaction",
+        aggregate_norm="l2",
+        streams=1,
+        attention_regularizer=None,
+        **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(attention_regularizer, **kwargs)
         check_option("fusion", fusion, FUSIONS)
         check_option("mode", mode, MODES)
         check_option("aggregate_norm", aggregate_norm, NORMS)

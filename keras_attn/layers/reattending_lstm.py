@@ -80,8 +80,16 @@ class ReattendingLSTM(AttentionLayer):
         attention_regularizer: As for `keras.regularizers.get`: a penalty on the attention weights.
     """
 
-    def __init__(self, units, iterations, dropout=0.0, score_activation="tanh", **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        units,
+        iterations,
+        dropout=0.0,
+        score_activation="tanh",
+        attention_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(attention_regularizer, **kwargs)
         self.units, self.iterations = units, iterations
         self.score_activation = score_activation
         self.dropout = layers.Dropout(dropout, dtype=self.dtype_policy)
