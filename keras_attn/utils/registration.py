@@ -22,6 +22,7 @@ CLASSES = {
         "ConvLSTMAttention",
         "ConvLSTMAttentionCell",
         "LocationAttention",
+        "Penalty",
         "PerFrame",
         "PyramidAttention",
         "ReattendingLSTM",
@@ -32,7 +33,7 @@ CLASSES = {
         "WeightedPool",
     ),
     "layers.pyramid_attention": ("AttentionPenalties",),
-    "losses": ("LogitsCrossEntropy",),
+    "losses": ("AttentionRegularizer", "LogitsCrossEntropy"),
     "models": (
         "AttentionFusionNetwork",
         "FlowPretraining",
