@@ -1,4 +1,4 @@
-"""What each attention costs: step time and peak memory beside the same network without it.
+"""Cost of each attention: step time and peak memory, against the same network without it.
 
     python scripts/attention_cost.py --out docs/results/attention_cost.json
 

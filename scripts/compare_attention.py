@@ -237,7 +237,7 @@ def write(out, rows, settings):
 
     lines = [
         "| model | runs | accuracy | sd over folds | sd over seeds | mean over classes "
-        "| training-clip accuracy | parameters | seconds a run | peak GiB |",
+        "| training-clip accuracy | parameters | seconds per run | peak GiB |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:

@@ -75,7 +75,7 @@ def main():
 
 
 def claim(options):
-    """What the runs of the work folder are made with; stops where others are there."""
+    """The settings of the runs of the work folder; stops where it has runs of other settings."""
     from keras_attn.datasets.tables import differences
     from keras_attn.utils.files import read_json, write_json
 
@@ -83,7 +83,7 @@ def claim(options):
     settings = {name: getattr(options, name) for name in names}
     path = options.workdir / "settings.json"
     if path.exists() and (changed := differences(read_json(path), settings)):
-        sys.exit(f"{options.workdir}: holds runs made in another way: {changed}")
+        sys.exit(f"{options.workdir}: holds runs created with different settings: {changed}")
     options.workdir.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
     return settings

@@ -67,7 +67,7 @@ def cases(names):
 
 
 def measure(name, kind, root):
-    """What one recipe costs; everything that it writes lies below `root`."""
+    """The cost of one recipe; everything that it writes is below `root`."""
     build.fix_randomness(0)
     data, workdir = root / "data", root / "run"
     shutil.rmtree(workdir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a second stream costs: the seconds that a video takes, beside those of RGB alone.
+"""Cost of a second stream: the seconds that a video takes, against those of RGB alone.
 
     python scripts/fusion_cost.py --out fusion_cost.md
 
@@ -86,7 +86,7 @@ def pair(function, method):
 
 
 def served_pairs():
-    """What `recognition` computes at once, in a graph without XLA."""
+    """The flow that `Recognizer` computes at once, in a graph without XLA."""
     import tensorflow as tf
 
     from keras_attn.flow.tvl1 import tvl1

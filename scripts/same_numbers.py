@@ -98,7 +98,7 @@ def planes(data, method):
 
 
 def backbone_weights(name, folder):
-    """What a recipe has in place of published weights: a file, or None for those of a new network.
+    """The substitute for published weights of a recipe: a file, or None for those of a new network.
 
     In a new MobileNetV2 the maps fade from layer to layer, and are zeros as float16.
     """

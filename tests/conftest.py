@@ -13,7 +13,7 @@ import pytest
 
 def pytest_configure(config):
     # Keras 3.15 variables have the `__array__` of NumPy 1, so reading any weight warns under
-    # NumPy 2. Nothing in this package can mend that; every other warning stays an error.
+    # NumPy 2. Nothing in this package can fix that; every other warning stays an error.
     config.addinivalue_line(
         "filterwarnings",
         "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",

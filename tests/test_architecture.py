@@ -103,6 +103,21 @@ def test_packages_import_what_the_table_allows():
             assert fine or "*" in allowed, f"{module} must not import {imported}"
 
 
+def test_contributing_shows_the_packages_as_they_are():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| .* \| (.*?) ?\|$", text, re.M)
+    shown = {name: set(imports.replace("everything", "*").split(", ")) for name, imports in rows}
+    assert shown == {name: set(allowed.split() or [""]) for name, allowed in MAY_IMPORT.items()}
+
+
+def test_paths_in_the_documents_exist():
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        named = re.findall(
+            r"`((?:keras_attn|tests|scripts|docs|notebooks)/[\w/.-]+)`", path.read_text()
+        )
+        assert not [name for name in named if not (ROOT / name).exists()], path
+
+
 def test_there_is_no_circle():
     packages = {name: set() for name in MAY_IMPORT}
     for name, allowed in MAY_IMPORT.items():

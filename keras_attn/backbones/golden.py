@@ -158,17 +158,17 @@ def _compare(path, kept, expected, found):
     ]
     if other:
         where = (
-            f"{len(other)} of {len(names)} layers answer otherwise: {', '.join(other[:_LISTED])}"
+            f"{len(other)} of {len(names)} layers answer differently: {', '.join(other[:_LISTED])}"
         )
     elif expected["output"]["frames"] == found["output"]["frames"] and not _close(
         expected["output"]["answer"], found["output"]["answer"], _OUTPUT_TOLERANCE
     ):
-        where = "its layers answer alike, but are connected otherwise"
+        where = "its layers give the same answers, but are connected differently"
     else:
         return
     raise UserError(
         f"{path}: the network does not answer as it did when these weights were stored ({where}). "
-        "The file is damaged, or this version reads it otherwise or builds another network. Make "
+        "The file is damaged, or this version reads it differently or builds another network. Make "
         f"or convert the weights again. If they were changed on purpose, remove {kept}"
     )
 

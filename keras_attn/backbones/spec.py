@@ -23,7 +23,7 @@ class Endpoint(NamedTuple):
 
 
 class CachedMap(NamedTuple):
-    """What is stored of an endpoint, or of one map of several that are joined.
+    """A map to store: of an endpoint, or one of several that an endpoint joins.
 
     `cells` names the endpoint to whose cells the map was max-pooled, if it was. A `ceiling` means
     that the endpoint is the ReLU of what is stored, limited to that value.

@@ -1,4 +1,4 @@
-"""What the command line shows: live progress in a terminal, plain lines elsewhere, or JSON."""
+"""Output of the command line: live progress in a terminal, plain lines elsewhere, or JSON."""
 
 import contextlib
 import json

@@ -230,7 +230,10 @@ class MapStore(DerivedStore):
                 nonlocal taken
                 half = np.asarray(maps).astype("<f2")
                 if not np.isfinite(half).all():
-                    raise DataError(f"{row.id}: features must be finite and below 65504")
+                    raise DataError(
+                        f"{row.id}: features must be finite and below 65504 (float16); use other "
+                        "weights, or scan again without this video"
+                    )
                 for position, one in zip(positions[taken:], half, strict=False):
                     copied(position, append)
                     append(one.tobytes())
@@ -252,7 +255,7 @@ def is_partial(entry: dict) -> bool:
 
 
 def npy_header(shape):
-    """What stands before the values of a float16 .npy file."""
+    """The header of a float16 .npy file."""
     header = io.BytesIO()
     about = {"descr": "<f2", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, about)

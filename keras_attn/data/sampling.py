@@ -63,7 +63,7 @@ class Dense:
 
     The dense sampling of Lin et al. 2019 (TSM): 8 frames of 64 consecutive ones, from one random
     place in training, from ten in test. With a seed the clips begin anywhere, without they are
-    evenly spaced; a single one lies in the middle. A shorter video begins anew behind its end.
+    evenly spaced; a single one lies in the middle. A shorter video starts again after its end.
     """
 
     frames: int

@@ -1,4 +1,4 @@
-"""What a training run or an evaluation reads: subsets of a data folder, as features or frames."""
+"""The data of a training run or an evaluation: subsets of a data folder, as features or frames."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Source:
         return batches.clip_index(self.subsets[subset], self._sampler)
 
     def reader(self, augment=(), random: bool = False):
-        """What reads a clip for training; `random`: other frames of each segment every time."""
+        """A function that reads a clip; `random` draws other frames of each segment every time."""
         settings = self.clips_settings
         numbers = batches.frame_numbers(self._sampler, settings.snippet, random)
         if self.features:
@@ -71,7 +71,7 @@ class Source:
         return sampling.sampler(self.clips_settings, training=True)
 
     def facts(self) -> dict:
-        """What a run records of its data, to refuse other data later."""
+        """The facts that a run records of its data, to refuse other data later."""
         return {
             "classes": self.classes,
             "data": str(self.data.resolve()),

@@ -120,7 +120,7 @@ class Worker:
         """Start the process; `UserError` if it does not come up."""
         self.close()
         # The package may be run from a checkout: the child must find the very same one. "-P" keeps
-        # the current folder, which can hold a stranger's av.py, off the path.
+        # the current folder, which can hold some other av.py, off the path.
         root = str(Path(keras_attn.__file__).parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

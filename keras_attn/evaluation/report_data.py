@@ -81,7 +81,7 @@ def report(run, source: Source, evaluation, best, worst, remarks) -> Report:
 
 
 def _notes(run, source):
-    """What a reader must know to judge the numbers."""
+    """Facts that a reader needs to judge the numbers."""
     notes = []
     if run.recipe.arguments.get("logit_tanh"):
         largest = 1 / (1 + (len(run.classes) - 1) * math.exp(-2))

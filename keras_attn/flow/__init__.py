@@ -21,7 +21,7 @@ def settings(method):
         from keras_attn.flow.tvl1 import SETTINGS
 
         return dict(SETTINGS)
-    from keras_attn.flow.classical import SETTINGS
+    from keras_attn.flow.opencv import SETTINGS
 
     return dict(SETTINGS[method])
 
@@ -49,7 +49,7 @@ def estimate(first, second, method="tvl1") -> np.ndarray:
         from keras_attn.flow.tvl1 import estimate_tvl1
 
         return estimate_tvl1(first, second)
-    from keras_attn.flow.classical import opencv_flow
+    from keras_attn.flow.opencv import opencv_flow
 
     return opencv_flow(gray_bytes(first), gray_bytes(second), method)
 

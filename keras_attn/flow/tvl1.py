@@ -202,7 +202,7 @@ def _steps(step, inner, border):
 
 
 def _shifted(x, places):
-    """What stands `places` further along the last axis, zeros beyond its ends."""
+    """The values `places` further along the last axis, zeros beyond its ends."""
     zeros = ops.zeros_like(x[..., : abs(places)])
     if places > 0:
         return ops.concatenate([x[..., places:], zeros], axis=-1)

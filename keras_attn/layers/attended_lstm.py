@@ -112,7 +112,7 @@ class AttendedLSTM(AttentionLayer):
 
     Args:
         units: Size U of the states of both LSTM layers.
-        dropout: Rate for the input of each LSTM layer, drawn anew at each step.
+        dropout: Rate for the input of each LSTM layer, drawn again at each step.
         current_frame: Whether the frame joins the last state in the scores, section 4.4: a 1x1
             convolution (Dense(1)) turns it into a map and a tanh layer (the activation is not
             stated) into a vector of `units` numbers.

@@ -1,4 +1,4 @@
-"""A convolutional LSTM that weighs all frames anew before each step (Meng et al. 2018)."""
+"""A convolutional LSTM that weighs all frames again before each step (Meng et al. 2018)."""
 
 import keras
 from keras import layers, ops
@@ -9,7 +9,7 @@ from keras_attn.utils.checks import check_option
 from keras_attn.utils.masks import cleared, frame_counts, frame_mask, mean_over_frames
 from keras_attn.utils.numerics import softmax
 
-# How a frame and the state are scored: by a hidden layer, by a linear map of each, or all alike.
+# How a frame and the state are scored: by a hidden layer, by a linear map of each, or equally.
 ENERGIES = ("tanh", "additive", "uniform")
 # The input of the LSTM: the sum of the weighted frames, or, as eq. (4) is printed, 1/n of it.
 GLIMPSES = ("sum", "mean")

@@ -1,4 +1,4 @@
-"""Two stacked LSTM layers that weigh the whole sequence anew before each step (Liu et al. 2017)."""
+"""Two stacked LSTM layers that weigh all frames again before each step (Liu et al. 2017)."""
 
 import keras
 from keras import layers, ops
@@ -72,7 +72,7 @@ class ReattendingLSTM(AttentionLayer):
     Args:
         units: Size U of the states of both LSTM layers.
         iterations: Number I of steps.
-        dropout: Rate for the input of each LSTM layer, drawn anew at each iteration.
+        dropout: Rate for the input of each LSTM layer, drawn again at each iteration.
         score_activation: Name of a Keras activation. "tanh", eq. (5), keeps every score between -1
             and 1, so that no frame weighs more than e^2 = 7.39 times another. With None the state
             adds the same to all scores, which the softmax cancels: all iterations have the same

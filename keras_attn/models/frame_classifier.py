@@ -112,7 +112,7 @@ class FrameClassifier(VideoClassifier):
     def explain(self, outputs, mask=None):
         """The canonical maps of a batch of outputs: `{"where": (B, T, 1, 1), "when": (B, T)}`.
 
-        This model has no attention: every frame counts alike, and a vector has a single cell.
+        This model has no attention: every frame counts equally, and a vector has a single cell.
         """
         ones = ops.ones_like(ops.convert_to_tensor(outputs["step_logits"])[:, :, 0])
         when = ones / ops.sum(ones, axis=1, keepdims=True)

@@ -50,7 +50,7 @@ Protocol: the recipes `pyramid_attention`, `pyramid_attention_tsm` and the paper
     The parts of TSN are whole numbers of frames, so that it never draws from the remainder. (ii) is
     `clips.frames=8`. (iii) `_tsm`: 8 of 64 successive frames, from a random place in training. In
     test the text takes the first 64 of each tenth of a video, which needs 640 frames; here, as in
-    TSM, ten windows are evenly spaced, and a shorter video begins anew behind its end.
+    TSM, ten windows are evenly spaced, and a shorter video starts again after its end.
   - Frames: random crops and flips, not described: here one box of 80 to 100 % of each side,
     stretched to a square. In test the whole frame, once; table 14 has 10 crops or 3 (TSM).
   - Training: as printed; iterations are epochs of split 1 of UCF101, so other data get other

@@ -16,7 +16,7 @@ class Clips:
     Args:
         sampling: "windows" takes clips of consecutive frames from each video, "segments" one clip
             per video, with a frame from each of `frames` equal segments; "dense" trains on one
-            window per video, from a random place in each epoch, and a shorter video begins anew
+            window per video, from a random place in each epoch, and a shorter video starts again
             behind its end.
         frames: Frames per clip.
         stride: Frames from the start of one window of "windows" to the next.

@@ -68,7 +68,7 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
 
 
 def _implied(recipe, changes):
-    """What `changes` of the input or the backbone change besides, where they do not say it."""
+    """Changes that go with `changes` of the input or the backbone, unless these set them."""
     implied = {}
     if recipe.input == "rgb" and changes.get("input") in ("flow", "warped_flow"):
         implied |= recipe.flow_changes

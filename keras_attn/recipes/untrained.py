@@ -1,4 +1,4 @@
-"""What of a recipe starts from random weights where its paper has trained ones."""
+"""Networks of a recipe that start from random weights where its paper has trained ones."""
 
 from keras_attn.recipes.base import Recipe
 

@@ -48,11 +48,11 @@ def check_layer(layer, *inputs):
     copy = copy_from_config(layer)
     copy(*symbols)
     copy.set_weights(layer.get_weights())
-    message = "a layer from get_config() must answer alike"
+    message = "a layer from get_config() must give the same answer"
     assert_close(call(copy, *inputs), outputs, message=message)
     _check_gradients(layer, inputs)
     if BACKEND == "tensorflow":
-        message = "compiled by XLA, the layer must answer alike"
+        message = "compiled by XLA, the layer must give the same answer"
         assert_close(compiled(layer)(*inputs), outputs, atol=1e-4, message=message)
     half = type(layer).from_config({**layer.get_config(), "dtype": "mixed_float16"})
     half(*symbols)

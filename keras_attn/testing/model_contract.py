@@ -181,7 +181,7 @@ def _check_files(model, inputs):
         assert_close(
             answer(loaded, inputs),
             expected,
-            message="the model loaded from .keras must answer alike",
+            message="the model loaded from .keras must give the same answer",
         )
         if BACKEND == "tensorflow":
             _check_export(model, inputs, expected, Path(folder) / "exported")
@@ -193,7 +193,7 @@ def _check_export(model, inputs, expected, path):
     model.export(path, verbose=False)
     served = tf.saved_model.load(path).signatures["serving_default"]
     first = {name: tf.constant(x[:1], "float32") for name, x in inputs.items()}
-    message = "the exported model must answer alike"
+    message = "the exported model must give the same answer"
     assert_close(served(**first), {name: y[:1] for name, y in expected.items()}, message=message)
     if all(x.shape[1] is None for x in model.inputs):
         shorter = {name: x[:, 1:] for name, x in first.items()}

@@ -37,7 +37,7 @@ class Run:
 
     @property
     def encoder(self) -> str | None:
-        """What made the features that the model takes, if that was done elsewhere."""
+        """The encoder of the features that the model takes, if another program computed them."""
         provenance = self.facts["input"]
         if "encoder" not in provenance:
             return None

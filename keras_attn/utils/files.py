@@ -1,4 +1,4 @@
-"""Files that are whole or absent: write beside, flush, then rename."""
+"""Files that are whole or absent: write to a temporary file, flush, then rename."""
 
 import contextlib
 import errno
@@ -75,7 +75,7 @@ def make_folder(path) -> None:
 
 
 def leftovers(folder) -> set[Path]:
-    """What killed processes left in `folder` of files they were writing, or others write now."""
+    """Unfinished files in `folder`, of killed processes or of running ones."""
     return set(Path(folder).glob(_LEFTOVER))
 
 

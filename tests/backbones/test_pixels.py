@@ -1,4 +1,4 @@
-"""What each network gets for a pixel, and what the first kernel becomes for flow."""
+"""The input of each network for a pixel, and its first kernel for flow."""
 
 import keras
 import numpy as np

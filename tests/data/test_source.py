@@ -1,4 +1,4 @@
-"""What a run reads: subsets, labels and readers, or an error that says what to run first."""
+"""The data of a run: subsets, labels and readers, or an error that says what to run first."""
 
 import dataclasses
 import shutil

@@ -81,7 +81,7 @@ def sources():
 def cases():
     """All damaged files, with some good ones among them."""
     made = [case for name, data in sources().items() for case in _of_one(name, data)]
-    return made + list(_strangers()) + list(_liars()) + list(_sizes())
+    return made + list(_other_files()) + list(_liars()) + list(_sizes())
 
 
 def _of_one(name, data):
@@ -125,8 +125,8 @@ def _overwritten(data, start, part):
     return data[:start] + part + data[start + len(part) :]
 
 
-def _strangers():
-    """What is no video at all."""
+def _other_files():
+    """Files that are no videos at all."""
     yield Case("notes.mp4", "text", b"This is not a video.\n" * 200, False)
     yield Case("ansi.ans", "text", b"\x1b[31mred\x1b[0m\r\n" * 300, False)
     yield Case("page.txt", "text", "Grüße, ünïcödé\n".encode() * 50, False)

@@ -47,7 +47,7 @@ def _vector(cells):
 
 
 def outputs(model, shape, scores, top):
-    """What a model with the backbone "tiny" says of one video.
+    """The answer of a model with the backbone "tiny" for one video.
 
     `shape` is (T, h, w) with the frames of all streams, `scores` those of each level (n, m), `top`
     the last level (n, C).

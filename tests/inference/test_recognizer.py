@@ -76,7 +76,7 @@ def windows(length, step=1):
 
 
 def plain(trained, frames, clips_frames, snippet=1, votes=True):
-    """What `Recognizer` promises for one video `(T, H, W, 3)`, as loops over clips and frames."""
+    """The contract of `Recognizer` for one video `(T, H, W, 3)`, as loops over clips and frames."""
     pictures = transforms.resize_stretched(tf.constant(frames), SIZE).numpy()
     clips, raw = [], {name: [] for name in trained.attention_names}
     where, when, steps = ([[] for _ in frames] for _ in range(3))

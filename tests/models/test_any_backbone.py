@@ -24,7 +24,7 @@ SHAPE = (4, SIDE, SIDE, 3)
 
 
 def _features(model, video):
-    """What the backbone of a model makes of a video."""
+    """The output of the backbone of a model for a video."""
     frames = video.reshape(-1, *video.shape[2:]) if model.per_frame else video
     maps = numpy(model.image_network(frames))
     return maps.reshape(*video.shape[:2], *maps.shape[1:]) if model.per_frame else maps

@@ -1,4 +1,4 @@
-"""What is frozen stays so, with the optimizer that knows it: saved, loaded, copied and swapped."""
+"""Frozen layers stay frozen, with the optimizer that knows them: saved, loaded, copied, swapped."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What STACNN trains on, from which frames, and through which networks."""
+"""The segments that STACNN trains on, from which frames, and through which networks."""
 
 import numpy as np
 import pytest
@@ -210,7 +210,7 @@ def test_public_flownet_s_is_an_attention_network(rng, small_flownet, tmp_path, 
     STACNN(5, **arguments)
     zeroed = state | {"conv4.0.bias": np.zeros(8, "float32")}  # as a loader once did, in silence
     (save_file if suffix == "safetensors" else lambda x, path: np.savez(path, **x))(zeroed, path)
-    with pytest.raises(UserError, match="flownets.*1 of 10 layers answer otherwise: conv4"):
+    with pytest.raises(UserError, match="flownets.*1 of 10 layers answer differently: conv4"):
         STACNN(5, **arguments)
 
     other = {key: x for key, x in state.items() if key != "conv3_1.0.bias"}

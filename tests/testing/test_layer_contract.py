@@ -96,7 +96,7 @@ def test_a_good_layer_is_accepted_and_its_outputs_returned(x):
 @pytest.mark.parametrize(
     "layer, message",
     [
-        (LosesAnArgument, "a layer from get_config.. must answer alike"),
+        (LosesAnArgument, "a layer from get_config.. must give the same answer"),
         (ChangesAnArgument, "must give the same configuration"),
         (InfersAnotherShape, r"inferred shapes must be .*\(2, 3, 5, 1\).*\(2, 3, 5\)"),
         (
@@ -108,7 +108,7 @@ def test_a_good_layer_is_accepted_and_its_outputs_returned(x):
         (HasAGradientOfZero, "the gradient of .*scale is zero everywhere"),
         pytest.param(
             AnswersOtherwiseCompiled,
-            "compiled by XLA, the layer must answer alike",
+            "compiled by XLA, the layer must give the same answer",
             marks=pytest.mark.skipif(BACKEND == "jax", reason="JAX compiles every answer"),
         ),
         (OverflowsInHalfPrecision, "finite under mixed_float16"),

@@ -1,4 +1,4 @@
-"""What is missing is computed, what is there is kept, and time and disk are told first."""
+"""Missing features are computed, stored ones are kept, and time and disk are shown first."""
 
 import dataclasses
 import shutil

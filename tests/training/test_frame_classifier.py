@@ -84,7 +84,7 @@ def test_weights_that_load_otherwise_are_refused(runs, tiny_data, tmp_path, monk
         without_bias(model.image_network)
         return model
 
-    message = "1 of 4 layers answer otherwise: conv_"
+    message = "1 of 4 layers answer differently: conv_"
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "load_weights", loads_otherwise)
         with pytest.raises(UserError, match=f"backbone.weights.h5: .*{message}"):
