@@ -44,6 +44,9 @@ CLASSES = {
         "TemporalAttentionLSTM",
         "WhereAndWhen",
     ),
+    "models.padding": ("EqualWeights", "FrameWeights", "LengthMask", "Masked"),
+    "models.pyramid_map": ("StreamLevels",),
+    "models.steps": ("ClipLogits",),
     "training.optimizers": ("SGD", "Adadelta", "Adam"),
 }
 
