@@ -24,16 +24,16 @@ def graph(function, *specs):
     return tf.function(function, specs, autograph=False)
 
 
-def each_by_itself(function):
+def each_by_itself(function, keys):
     """`function` of a batch of videos for videos of unequal length, padded by whatever there is.
 
     `function` is a graph of one tensor `(B, T, ...)`. What is returned takes `lengths (B,)`, the
-    number of frames of each video, from 1 to T, besides. Each video is asked for by itself, without
-    its padding, so that it is answered as in a batch of its own. The answers for padded frames are
-    zero. Those for clips, whose number differs, are left out.
+    number of frames of each video, from 1 to T, besides, and has the answers `keys`. Each video is
+    asked for by itself, without its padding, so that it is answered as in a batch of its own. The
+    answers for padded frames are zero. `keys` may hold those of `TIMELINE` only where there is one
+    for each of the T, and none for each clip, since the number of clips differs.
     """
     whole = function.get_concrete_function()
-    keys = [key for key in (*SCORES, *TIMELINE) if key in whole.structured_outputs]
     outputs = {key: whole.structured_outputs[key] for key in keys}
 
     def answer(videos, lengths):
@@ -42,7 +42,7 @@ def each_by_itself(function):
         def one(video_and_length):
             video, length = video_and_length
             found = whole(video[None, :length])
-            return {key: _padded(found[key][0], frames, key) for key in keys}
+            return {key: padded(key, found[key][0], frames) for key in keys}
 
         with tf.control_dependencies(_length_checks(videos, lengths)):
             return tf.map_fn(
@@ -58,8 +58,8 @@ def each_by_itself(function):
     return graph(answer, *function.input_signature, tf.TensorSpec((None,), tf.int32, "lengths"))
 
 
-def _padded(answer, frames, key):
-    """The answer for one video; where it is one for each frame, with zeros for those padded."""
+def padded(key, answer, frames):
+    """The answer for one video; where it is one for each frame, with zeros up to `frames`."""
     if key not in TIMELINE:
         return answer
     rest = [[0, frames - tf.shape(answer)[0]], *[[0, 0]] * (len(answer.shape) - 1)]
@@ -108,18 +108,22 @@ class Answers:
             found["features"] = (self.answer_features, SCORES)
         if not self.takes_frames:  # TF Serving needs a default
             found = dict.fromkeys(("serving_default", "features"), (self.answer_features, every))
+        asked: dict = {}  # by function: two signatures share its graph
+        for function, keys in found.values():
+            asked.setdefault(function, set()).update(set(keys) - set(self.clip_keys))
         signatures = {}
         for name, (function, keys) in found.items():
-            same = [key for key in keys if key not in self.clip_keys]
+            with_lengths = self._with_lengths(function, sorted(asked[function]))
+            same = [key for key in keys if key in asked[function]]
             signatures[name] = _signature(function, keys)
-            signatures[f"{name}{WITH_LENGTHS}"] = _signature(self._with_lengths(function), same)
+            signatures[f"{name}{WITH_LENGTHS}"] = _signature(with_lengths, same)
         return signatures
 
-    def _with_lengths(self, function):
-        """`each_by_itself(function)`, traced once."""
+    def _with_lengths(self, function, keys):
+        """`each_by_itself(function, keys)`, traced once."""
         traced = self.__dict__.setdefault("_traced_with_lengths", {})
         if function not in traced:
-            traced[function] = each_by_itself(function)
+            traced[function] = each_by_itself(function, keys)
         return traced[function]
 
 

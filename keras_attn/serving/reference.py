@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.errors import UserError
-from keras_attn.inference.answers import TIMELINE, WITH_LENGTHS
+from keras_attn.inference.answers import WITH_LENGTHS, padded
 from keras_attn.serving.clean_process import read_lengths, read_request
 from keras_attn.utils.files import staging
 
@@ -99,7 +99,7 @@ def _answered(recognizer, requests):
         if key not in answers:
             with tf.device("CPU"):
                 answers[key] = _answers(function, request, lengths)
-        expected = {key_: answers[key][key_] for key_ in signatures[name].keys}
+        expected = _joined(answers[key], signatures[name].keys, request, lengths)
         cases.append(Case(name, request, expected, lengths))
     return cases
 
@@ -107,22 +107,17 @@ def _answered(recognizer, requests):
 def _answers(function, request, lengths):
     """What `function` answers: for videos of unequal `lengths` each by itself, without padding."""
     if lengths is None:
-        return {key: x.numpy() for key, x in function(tf.constant(request)).items()}
-    each = [
-        function(tf.constant(video[None, :n])) for video, n in zip(request, lengths, strict=True)
-    ]
-    answers = {}
-    for key in each[0]:
-        values = [answer[key].numpy()[0] for answer in each]
-        if key in TIMELINE:
-            rest = [(0, request.shape[1] - len(value)) for value in values]
-            values = [
-                np.pad(value, [end, *[(0, 0)] * (value.ndim - 1)])
-                for value, end in zip(values, rest, strict=True)
-            ]
-        if len({value.shape for value in values}) == 1:  # the number of clips differs
-            answers[key] = np.stack(values)
-    return answers
+        return [function(tf.constant(request))]
+    videos = zip(request, lengths, strict=True)
+    return [function(tf.constant(video[None, :length])) for video, length in videos]
+
+
+def _joined(answers, keys, request, lengths):
+    """The answers `keys` for all videos of a request, padded where there are `lengths`."""
+    if lengths is None:
+        return {key: answers[0][key].numpy() for key in keys}
+    frames = request.shape[1]
+    return {key: np.stack([padded(key, one[key][0], frames) for one in answers]) for key in keys}
 
 
 def _smooth_video(random, batch, time, height, width):

@@ -234,6 +234,10 @@ def test_several_models_answer_by_their_weighted_means():
     np.testing.assert_allclose(answer["decision"], [[0.775, 0.225]] * 2, rtol=1e-6)
     np.testing.assert_allclose(answer["when"], [[0.05, 0.065, 0.885]] * 2, rtol=1e-6)
     assert answer["where"].shape == (2, 3, 2, 2)
+    for number, first in ((1, 0.2), (2, 0.7)):  # each model has clips of its own
+        clips = [[first, 1 - first]] * (2 * number)
+        found = answer[f"clip_probabilities_{number}"]
+        np.testing.assert_allclose(found, [clips] * 2, rtol=1e-6)
     # The 16 cells of the other, all in the upper left ones, on the 4 of the first.
     np.testing.assert_allclose(tf.reduce_sum(answer["where"], (2, 3)), np.ones((2, 3)), rtol=1e-6)
     assert answer["where"][0, 0, 0, 0] > 0.25 * 0.25 + 0.75 * 0.5
@@ -245,6 +249,7 @@ class _Said:
     models = ()
     frames = 3
     flow_in_graph = True
+    clip_keys = ("clip_probabilities",)
 
     def __init__(self, first, side):
         vote = float(first < 0.5)
@@ -259,6 +264,7 @@ class _Said:
             "when": when,
             "where": np.stack([cells] * 3),
             "step_probabilities": [[first, 1 - first]] * 3,
+            "clip_probabilities": [[first, 1 - first]] * side,  # of as many clips
         }
         frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
         jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
