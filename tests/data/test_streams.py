@@ -20,7 +20,6 @@ from keras_attn.data.streams import Stream
 from keras_attn.errors import DataError, UsageError, UserError
 from keras_attn.flow import codec
 from keras_attn.flow.tvl1 import tvl1
-from keras_attn.inference.fused_recognizer import FusedRecognizer
 from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.recognizer import Recognizer
 from keras_attn.metrics.scores import read_scores
@@ -222,59 +221,6 @@ def test_two_streams_export_as_one_model_of_frames(run, rgb_run, tmp_path):
     subsets = [load_recognizer(one.path).answer_frames(frames) for one in (rgb_run, run)]
     expected = 0.25 * subsets[0]["probabilities"] + 0.75 * subsets[1]["probabilities"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_several_models_answer_by_their_weighted_means():
-    fused = FusedRecognizer([_Said(0.2, 2), _Said(0.7, 4)], (0.25, 0.75))
-    answer = fused.answer_frames(np.zeros((2, 3, 8, 8, 3), "uint8"))
-    expected = 0.25 * 0.2 + 0.75 * 0.7
-    np.testing.assert_allclose(answer["probabilities"], [[expected, 1 - expected]] * 2, rtol=1e-6)
-    np.testing.assert_allclose(answer["logits"], np.log(answer["probabilities"]), rtol=1e-6)
-    np.testing.assert_allclose(answer["votes"], [[0.25, 0.75]] * 2)
-    np.testing.assert_allclose(answer["decision"], [[0.775, 0.225]] * 2, rtol=1e-6)
-    np.testing.assert_allclose(answer["when"], [[0.05, 0.065, 0.885]] * 2, rtol=1e-6)
-    assert answer["where"].shape == (2, 3, 2, 2)
-    for number, first in ((1, 0.2), (2, 0.7)):  # each model has clips of its own
-        clips = [[first, 1 - first]] * (2 * number)
-        found = answer[f"clip_probabilities_{number}"]
-        np.testing.assert_allclose(found, [clips] * 2, rtol=1e-6)
-    # The 16 cells of the other, all in the upper left ones, on the 4 of the first.
-    np.testing.assert_allclose(tf.reduce_sum(answer["where"], (2, 3)), np.ones((2, 3)), rtol=1e-6)
-    assert answer["where"][0, 0, 0, 0] > 0.25 * 0.25 + 0.75 * 0.5
-
-
-class _Said:
-    """A recognizer that says one thing, with attention on cells of its own."""
-
-    models = ()
-    frames = 3
-    flow_in_graph = True
-    clip_keys = ("clip_probabilities",)
-
-    def __init__(self, first, side):
-        vote = float(first < 0.5)
-        corner = np.zeros((side, side), "float32")
-        corner[: side // 2, : side // 2] = 1 / (side // 2) ** 2
-        cells = np.full((2, 2), 0.25, "float32") if side == 2 else corner
-        when = [0.2, 0.2, 0.6] if side == 2 else [0.0, 0.02, 0.98]
-        self.said = {
-            "probabilities": [first, 1 - first],
-            "votes": [vote, 1 - vote],
-            "decision": [vote, 1 - vote] if side == 2 else [first, 1 - first],
-            "when": when,
-            "where": np.stack([cells] * 3),
-            "step_probabilities": [[first, 1 - first]] * 3,
-            "clip_probabilities": [[first, 1 - first]] * side,  # of as many clips
-        }
-        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
-        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
-        self.answer_frames = tf.function(self.from_frames, [frames])
-        self.answer_jpegs = tf.function(self.from_frames, [jpegs])
-
-    def from_frames(self, frames):
-        return {
-            key: tf.stack([tf.constant(value, "float32")] * 2) for key, value in self.said.items()
-        }
 
 
 def test_flow_of_opencv_is_not_promised_in_a_graph(run, tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_attn import explain, predict
 from keras_attn.data.flow_estimation import planes_of
 from keras_attn.decoding.frames import read_frames
 from keras_attn.errors import UsageError, UserError
 from keras_attn.inference import loading
+from keras_attn.inference.fused_recognizer import FusedRecognizer
 from keras_attn.inference.trained_model import open_model
 from keras_attn.models import STACNN
 from keras_attn.recipes import RECIPES, override
@@ -132,3 +134,56 @@ def test_a_trained_model_answers_with_other_segments_and_pooling(flow_run):
         load(flow_run, changes | {"model.test_keep": 7})
     with pytest.raises(UsageError, match="`changes` of model.groups: needs a training"):
         load(flow_run, {"model.groups": 1})
+
+
+def test_several_models_answer_by_their_weighted_means():
+    fused = FusedRecognizer([_Said(0.2, 2), _Said(0.7, 4)], (0.25, 0.75))
+    answer = fused.answer_frames(np.zeros((2, 3, 8, 8, 3), "uint8"))
+    expected = 0.25 * 0.2 + 0.75 * 0.7
+    np.testing.assert_allclose(answer["probabilities"], [[expected, 1 - expected]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(answer["logits"], np.log(answer["probabilities"]), rtol=1e-6)
+    np.testing.assert_allclose(answer["votes"], [[0.25, 0.75]] * 2)
+    np.testing.assert_allclose(answer["decision"], [[0.775, 0.225]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(answer["when"], [[0.05, 0.065, 0.885]] * 2, rtol=1e-6)
+    assert answer["where"].shape == (2, 3, 2, 2)
+    for number, first in ((1, 0.2), (2, 0.7)):  # each model has clips of its own
+        clips = [[first, 1 - first]] * (2 * number)
+        found = answer[f"clip_probabilities_{number}"]
+        np.testing.assert_allclose(found, [clips] * 2, rtol=1e-6)
+    # The 16 cells of the other, all in the upper left ones, on the 4 of the first.
+    np.testing.assert_allclose(tf.reduce_sum(answer["where"], (2, 3)), np.ones((2, 3)), rtol=1e-6)
+    assert answer["where"][0, 0, 0, 0] > 0.25 * 0.25 + 0.75 * 0.5
+
+
+class _Said:
+    """A recognizer that says one thing, with attention on cells of its own."""
+
+    models = ()
+    frames = 3
+    flow_in_graph = True
+    clip_keys = ("clip_probabilities",)
+
+    def __init__(self, first, side):
+        vote = float(first < 0.5)
+        corner = np.zeros((side, side), "float32")
+        corner[: side // 2, : side // 2] = 1 / (side // 2) ** 2
+        cells = np.full((2, 2), 0.25, "float32") if side == 2 else corner
+        when = [0.2, 0.2, 0.6] if side == 2 else [0.0, 0.02, 0.98]
+        self.said = {
+            "probabilities": [first, 1 - first],
+            "votes": [vote, 1 - vote],
+            "decision": [vote, 1 - vote] if side == 2 else [first, 1 - first],
+            "when": when,
+            "where": np.stack([cells] * 3),
+            "step_probabilities": [[first, 1 - first]] * 3,
+            "clip_probabilities": [[first, 1 - first]] * side,  # of as many clips
+        }
+        frames = tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames")
+        jpegs = tf.TensorSpec((None, None), tf.string, "jpeg_frames")
+        self.answer_frames = tf.function(self.from_frames, [frames])
+        self.answer_jpegs = tf.function(self.from_frames, [jpegs])
+
+    def from_frames(self, frames):
+        return {
+            key: tf.stack([tf.constant(value, "float32")] * 2) for key, value in self.said.items()
+        }
