@@ -262,18 +262,19 @@ def estimate_tvl1(first, second) -> np.ndarray:
     """Apply `tvl1` to NumPy frames, compiled once for each size of frame.
 
     On a CPU pair after pair, since more at once outgrow its caches; otherwise as many at once as
-    have 2 ** 23 pixels.
+    have 2 ** 23 pixels, or the next power of two above `B` where that is less.
 
     Args:
         first, second: As for `tvl1`, of a known `B`.
     """
     count, height, width = first.shape[:3]
-    at_once = _at_once(height * width)
+    # Each batch size is compiled anew: powers of two keep these few.
+    at_once = min(_at_once(height * width), 1 << (count - 1).bit_length())
     model = _model(first.shape[1:])
     flow = np.zeros((count, height, width, 2), "float32")
     for start in range(0, count, at_once):
         pieces = [x[start : start + at_once].astype("float32") for x in (first, second)]
-        missing = at_once - len(pieces[0])  # another batch would be compiled anew
+        missing = at_once - len(pieces[0])
         pieces = [np.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1))) for x in pieces]
         found = model.predict_on_batch(pieces)
         flow[start : start + at_once] = found[: at_once - missing]

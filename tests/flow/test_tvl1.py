@@ -260,6 +260,22 @@ def test_estimates_come_in_pieces_and_are_compiled(monkeypatch):
     assert module._model((8, 13)).jit_compile
 
 
+def test_few_pairs_are_not_padded_to_a_full_piece(monkeypatch):
+    class Counts:
+        seen = []
+
+        def predict_on_batch(self, frames):
+            self.seen.append(len(frames[0]))
+            return np.zeros((*frames[0].shape, 2), "float32")
+
+    monkeypatch.setattr(module, "_at_once", lambda pixels: 8)
+    monkeypatch.setattr(module, "_model", lambda shape: Counts())
+    for count in (1, 2, 3, 5, 8, 17):
+        frames = np.zeros((count, 4, 6), "uint8")
+        assert flow.estimate(frames, frames).shape == (count, 4, 6, 2)
+    assert Counts.seen == [1, 2, 4, 8, 8, 8, 8, 8]
+
+
 def test_pieces_hold_a_bounded_number_of_pixels(monkeypatch):
     assert module._at_once(340 * 256) == 1 or keras.distribution.list_devices("gpu")
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
