@@ -89,11 +89,27 @@ def test_a_changed_reference_fails_with_exit_code_1(copy, capsys):
     differing = {r["signature"] for r in found["differences"] if r["difference"] > TOLERANCE}
     assert differing == {"features"}
     assert max(r["difference"] for r in found["differences"]) == pytest.approx(1e-3, rel=0.01)
-    found = Verification("x", {("loader", "features"): 1e-3})
+
+
+def test_lines_name_what_differs():
+    first, second = LOADERS
+    found = Verification(
+        "x",
+        {
+            (first, "explain"): 1e-6,
+            (first, "features"): 1e-3,
+            (second, "explain"): 0.0,
+            (second, "features"): 2e-6,
+        },
+    )
     assert found.lines() == [
         "x: DIFFERS from its run",
-        "loader: features differs by 1.0e-03, more than 1e-05",
+        f"{first}: differs by more than 1e-05: features by 1.0e-03",
+        f"{second}: 2 signatures, largest difference 2.0e-06",
     ]
+    assert (
+        "nan" in Verification("x", {(name, "explain"): float("nan") for name in LOADERS}).lines()[1]
+    )
 
 
 def test_a_flipped_byte_of_a_weight_fails_with_exit_code_1(copy, capsys):
