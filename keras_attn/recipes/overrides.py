@@ -9,6 +9,7 @@ import typing
 from keras_attn.errors import UsageError
 from keras_attn.recipes.base import Clips, Pretraining, Recipe
 from keras_attn.recipes.checks import alternatives, literals
+from keras_attn.recipes.inputs import check_input
 
 # What else `backbone=features:NAME` changes: there is no encoder to train, and no pixels.
 _FOR_IMPORTED = {
@@ -64,6 +65,8 @@ def override(recipe: Recipe, changes: dict[str, object]) -> Recipe:
             values[name][rest] = _read(path, value, known[path])
         else:
             values[name] = _read(path, value, known[path])
+    if changes:  # before the fields are checked, whose rules would tell of what follows from it
+        check_input(*(values[name] for name in ("model", "backbone", "arguments", "input")))
     return from_dict(values)
 
 

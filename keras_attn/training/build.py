@@ -9,6 +9,7 @@ from keras_attn.backbones import find_backbone
 from keras_attn.errors import DataError, UsageError
 from keras_attn.models import MODELS
 from keras_attn.recipes import RECIPES, Recipe, check_model, override
+from keras_attn.recipes.inputs import check_input
 from keras_attn.training.batch_norm import set_batch_norm
 from keras_attn.training.optimizers import make_optimizer
 
@@ -24,6 +25,7 @@ def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> R
         recipe = RECIPES[recipe]
     recipe = override(recipe, changes or {})
     check_model(recipe)
+    check_input(recipe.model, recipe.backbone, recipe.arguments, recipe.input)
     try:
         computed = recipe.imported is None and recipe.endpoint and recipe.cached
         if computed and not find_backbone(recipe.backbone).per_frame:

@@ -16,6 +16,7 @@ from keras_attn.data.streams import FlowMethod, Input, Stream
 from keras_attn.datasets import tables
 from keras_attn.errors import UsageError
 from keras_attn.recipes import RECIPES, Recipe, override
+from keras_attn.recipes.inputs import check_input
 from keras_attn.training import runs
 from keras_attn.training.feature_import import import_features
 from keras_attn.training.feature_pass import FeaturePass, FeaturesSummary
@@ -163,6 +164,7 @@ def _of_recipe(name, backbone, endpoint, size, input, flow_method, snippet):
         flow_method=flow_method or recipe.flow_method,
         clips=clips,
     )
+    check_input(recipe.model, recipe.backbone, recipe.arguments, recipe.input)
     endpoint = endpoint or recipe.endpoint
     return _Wanted(recipe.backbone, clips.size, recipe.stream, endpoint, recipe)
 
@@ -188,6 +190,11 @@ def _per_frame(name, stream):
         raise UsageError(
             f"`snippet` {stream.snippet} needs `input` flow, warped_flow or rgb_and_flow: features "
             "of RGB belong to single frames"
+        )
+    if backbone.reinforced and stream.input != "rgb_and_flow":
+        raise UsageError(
+            f"`input` must be rgb_and_flow for the backbone {name}, in which flow multiplies RGB, "
+            f"got {stream.input}; {name.removesuffix('_reinforced')} sees one stream"
         )
     if not backbone.per_frame:
         raise UsageError(
