@@ -14,6 +14,7 @@ from keras_attn.data.source import Source, open_source
 from keras_attn.errors import DataError, UsageError, require
 from keras_attn.evaluation import report_data
 from keras_attn.inference import loading
+from keras_attn.inference.answers import finite
 from keras_attn.metrics import classification
 from keras_attn.metrics.scores import Scores, log_probabilities, write_scores
 from keras_attn.training import runs
@@ -92,7 +93,7 @@ def evaluate(
     Raises:
         UsageError: For a negative number of `examples`.
         DataError: When the subset is empty, or the data or its split are not those of the training.
-        UserError: When the run is not finished.
+        UserError: When the run is not finished, or its model answers NaN.
     """
     if examples < 0:
         raise UsageError(f"`examples` must be at least 0, got {examples}")
@@ -114,7 +115,8 @@ def evaluate(
     videos = source.subsets[subset]
     answers = []
     for done, video in enumerate(videos):
-        answers.append(recognizer.ask(**_inputs(recognizer, source, video))["clip_probabilities"])
+        answer = finite(recognizer.ask(**_inputs(recognizer, source, video)), run.path)
+        answers.append(answer["clip_probabilities"])
         if progress:
             progress(done + 1, len(videos), video.id)
     scores = _scores(run, recipe.aggregation, subset, videos, answers)

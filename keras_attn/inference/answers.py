@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
+
+from keras_attn.errors import UserError
 
 SCORES = ("decision", "probabilities", "logits", "votes")
 TIMELINE = ("where", "when", "step_probabilities")  # one value for each frame
@@ -77,6 +80,23 @@ def _length_checks(videos, lengths):
             lengths, frames, "`lengths` must be at most the number of frames given"
         ),
     ]
+
+
+def finite(answer: dict, source) -> dict:
+    """The arrays of an answer; `UserError` that names `source`, the model, unless all are finite.
+
+    A network overflows when its weights moved too fast for the moving statistics of its batch
+    normalization: its loss in training is finite, and that of the validation is not.
+    """
+    wrong = [key for key, array in answer.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise UserError(
+            f"{source}: the model answers NaN or infinity ({', '.join(wrong)}): its training went "
+            "wrong, as val_loss in history.csv of its run shows if there was a validation. Train "
+            "again with a lower learning_rate, from trained weights of the backbone "
+            "(backbone_weights), or with precision=float32"
+        )
+    return answer
 
 
 class Answers:

@@ -76,7 +76,7 @@ def explain(
     Raises:
         DataError: When the video cannot be read.
         UsageError: For a file `out` of another kind and for weights or changes that do not fit.
-        UserError: When `model` cannot be opened.
+        UserError: When `model` cannot be opened, or answers NaN.
     """
     paths = (Path(out),) if isinstance(out, str | Path) else tuple(map(Path, out))
     for path in paths:  # before the work, not after it

@@ -91,7 +91,7 @@ def predict(
     Raises:
         UsageError: For a `top_k` below 1, for weights or changes that do not fit, and for videos
             where the model takes features or the other way round.
-        UserError: When `model` cannot be opened.
+        UserError: When `model` cannot be opened, or answers NaN.
     """
     if top_k < 1:
         raise UsageError(f"`top_k` must be at least 1, got {top_k}")

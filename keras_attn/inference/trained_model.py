@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_attn.data.imported_features import ImportedFeatures
 from keras_attn.errors import UsageError, UserError
 from keras_attn.inference import loading, saved_model
+from keras_attn.inference.answers import finite
 from keras_attn.training.runs import open_runs
 
 
@@ -16,7 +17,8 @@ class TrainedModel:
 
     `ask` takes the `frames` of one video, `(T, H, W, 3)` uint8, or its `features`, `(T,
     *feature_shape)` float32, and returns the arrays that `Recognizer` names, without the axis of
-    the videos. The short side of the frames should be `short_side` pixels, as in the training.
+    the videos; it raises `UserError` if any is not finite. The short side of the frames should be
+    `short_side` pixels, as in the training.
 
     `feature_shape` is None for a model that takes no features. A model whose features were made
     elsewhere, by `encoder`, takes no frames; `imported` holds those of its data folder.
@@ -55,7 +57,7 @@ def open_model(
     first = runs[0]
     return TrainedModel(
         classes=first.classes,
-        ask=recognizer.ask,
+        ask=_checked(recognizer.ask, ", ".join(map(str, paths))),
         short_side=max(run.short_side for run in runs),
         feature_shape=recognizer.feature_shape if recognizer.per_frame else None,
         encoder=first.encoder,
@@ -76,4 +78,10 @@ def _saved_model(path, weights, changes):
     classes, training = saved_model.read_assets(folder)
     ask, shape = saved_model.load_ask(folder, training["recipes"])
     encoder = training.get("encoder")
+    ask = _checked(ask, folder)
     return TrainedModel(classes, ask, training["short_side"], shape, encoder)
+
+
+def _checked(ask, source):
+    """`ask`, where an answer that is not finite is a `UserError`."""
+    return lambda **inputs: finite(ask(**inputs), source)

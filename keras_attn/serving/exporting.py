@@ -16,6 +16,7 @@ from keras_attn.errors import UsageError, UserError
 from keras_attn.inference.loading import changed_recipe, fusion_weights, load_fused
 from keras_attn.inference.saved_model import version_numbers, write_assets
 from keras_attn.serving.reference import (
+    check_reference,
     make_reference,
     read_reference,
     reference_path,
@@ -77,8 +78,8 @@ def export(
 
     Raises:
         UsageError: For weights or changes that do not fit and for a run as `destination`.
-        UserError: When the run is not finished, its flow needs OpenCV, or the export answers
-            differently from it.
+        UserError: When the run is not finished, its flow needs OpenCV, it answers NaN, or the
+            export answers differently from it.
     """
     opened = runs.open_runs(run)
     weights = fusion_weights(opened, weights)
@@ -86,6 +87,8 @@ def export(
     recognizer = load_fused(opened, weights, changes)
     destination = _model_folder(destination)
     with _staging(destination) as staged:
+        reference = make_reference(recognizer)
+        check_reference(reference, ", ".join(str(run.path) for run in opened))
         _write(recognizer, staged)
         training = {
             "recipes": [dataclasses.asdict(changed_recipe(run, changes)) for run in opened],
@@ -95,7 +98,7 @@ def export(
             "encoder": opened[0].encoder,
         }
         write_assets(staged, opened[0].classes, training)
-        write_reference(reference_path(staged), make_reference(recognizer))
+        write_reference(reference_path(staged), reference)
         verification = verify_folder(staged, read_reference(reference_path(staged)))
         if not verification.passed:
             raise UserError(

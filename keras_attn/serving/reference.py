@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_attn.errors import UserError
-from keras_attn.inference.answers import WITH_LENGTHS, padded
+from keras_attn.inference.answers import WITH_LENGTHS, finite, padded
 from keras_attn.serving.clean_process import read_lengths, read_request
 from keras_attn.utils.files import staging
 
@@ -69,6 +69,12 @@ def _padded(requests):
             padded[id(videos)] = videos.copy()
             padded[id(videos)][-1, 2:] = padding
         yield f"{name}{WITH_LENGTHS}", padded[id(videos)], lengths
+
+
+def check_reference(reference: list[Case], source) -> None:
+    """`UserError` that names `source`, the model, if it answers any request by NaN or infinity."""
+    for case in reference:
+        finite(case.expected, source)
 
 
 def answered_anew(recognizer, reference: list[Case]) -> list[Case]:

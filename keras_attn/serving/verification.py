@@ -17,6 +17,7 @@ from keras_attn.inference.saved_model import read_assets, version_folder
 from keras_attn.serving.reference import (
     Case,
     answered_anew,
+    check_reference,
     read_reference,
     reference_path,
     write_reference,
@@ -80,12 +81,14 @@ def verify(
 
     Raises:
         UserError: When the folder holds no SavedModel, carries no whole reference, cannot be
-            loaded, or was exported from another kind of model than `run`.
+            loaded, or was exported from another kind of model than `run`, or `run` answers NaN.
     """
     folder = version_folder(saved_model)
     reference = read_reference(reference_path(folder))
     if run is not None:
-        reference = answered_anew(_recognizer(folder, open_runs(run), reference), reference)
+        opened = open_runs(run)
+        reference = answered_anew(_recognizer(folder, opened, reference), reference)
+        check_reference(reference, ", ".join(str(run.path) for run in opened))
     return verify_folder(folder, reference)
 
 
