@@ -8,8 +8,9 @@ for the backbone. Frames, image size, batch, accumulation and model are as print
 a small picture, since it is stretched to the size of the model anyway. A step is the mean of those
 after the first, without reading; its batch holds the same few clips again and again. GiB are the
 peak of the process up to then, and million parameters those of the model that takes frames. Then a
-training of one epoch on two clips goes the whole way: "train" and "predict" are seconds with
-building and loading, "export" those with its verification. A process that is killed for want of
+training of one epoch on two clips goes the whole way, with a small learning rate, since deep
+networks with random weights answer NaN after one step of the printed one: "train" and "predict" are
+seconds with building and loading, "export" those with its verification. A process that is killed for want of
 memory is reported as such, and the others go on.
 """
 
@@ -79,7 +80,7 @@ def measure(name, kind, root):
     shape = f"{recipe.batch_size} x {clips.frames} x {clips.size}"
     found = {"clips": shape, **costs_of_a_step(recipe, data)}
     keras.backend.clear_session()
-    short = dataclasses.replace(recipe, epochs=1, accumulate=1)
+    short = dataclasses.replace(recipe, epochs=1, accumulate=1, learning_rate=1e-6)
     video = next((root / "videos" / CLASSES[0]).iterdir())
     for key, function, *arguments in (
         ("train", keras_attn.train, short, data, workdir),

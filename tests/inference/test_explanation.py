@@ -7,6 +7,7 @@ import pytest
 
 from keras_attn import explain, predict
 from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.maps import video_maps, write_maps
 from keras_attn.inference.recognizer import Recognizer
 from keras_attn.inference.trained_model import open_model
@@ -55,10 +56,10 @@ def test_run_and_export_explain_alike(video, model, tiny_export, tmp_path):
     assert found.lines()[1].startswith("spatial_attention (4, 5, 4, 4): 0.0")
 
 
-def test_maps_say_which_frames_the_clips_hold_and_when_these_are_shown(video, model, tmp_path):
+def test_maps_say_which_frames_the_clips_hold_and_when(video, model, tiny_run, tmp_path):
     explain(video, model, tmp_path / "maps.npz")
     maps = read(tmp_path / "maps.npz")
-    recognizer = model.ask.__self__
+    recognizer = load_recognizer(tiny_run)
     positions = recognizer.sampler.positions(recognizer.sampler.starts(12), 12).numpy()
     assert maps["clip_frames"].tolist() == positions.tolist()
     np.testing.assert_allclose(maps["frame_times"], np.arange(12) / 25, rtol=1e-6)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_attn import evaluate, predict
 from keras_attn.decoding.frames import read_frames
 from keras_attn.errors import DataError, UsageError, UserError
+from keras_attn.inference.loading import load_recognizer
 from keras_attn.inference.prediction import Prediction, open_model, ranking
 
 
@@ -46,9 +47,9 @@ def test_predictions_are_those_of_the_evaluation_up_to_jpeg_loss(tiny_run, tiny_
         assert probabilities == pytest.approx(expected, abs=0.01)
 
 
-def test_the_features_of_a_video_stand_for_it(videos, model, tmp_path):
+def test_the_features_of_a_video_stand_for_it(videos, model, tiny_run, tmp_path):
     frames, _ = read_frames(videos[0], short_side=model.short_side)
-    recognizer = model.ask.__self__
+    recognizer = load_recognizer(tiny_run)
     pixels = tf.image.resize(tf.cast(frames, "float32"), (recognizer.size, recognizer.size))
     np.save(tmp_path / "clip.npy", recognizer.backbone(pixels).numpy())
     (by_features,), (by_video,) = predict(tmp_path / "clip.npy", model), predict(videos[0], model)
