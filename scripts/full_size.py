@@ -10,8 +10,8 @@ after the first, without reading; its batch holds the same few clips again and a
 peak of the process up to then, and million parameters those of the model that takes frames. Then a
 training of one epoch on two clips goes the whole way, with a small learning rate, since deep
 networks with random weights answer NaN after one step of the printed one: "train" and "predict" are
-seconds with building and loading, "export" those with its verification. A process that is killed for want of
-memory is reported as such, and the others go on.
+seconds with building and loading, "export" those with its verification. A process that is killed
+for want of memory is reported as such, and the others go on.
 """
 
 import argparse

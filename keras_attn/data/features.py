@@ -44,8 +44,7 @@ class FeatureReader:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the features of one position."""
-        *cells, _ = self.maps[-1][1]
-        return (*cells, sum(shape[-1] for _, shape, _ in self.maps))
+        return (*self.maps[-1][1][:-1], sum(shape[-1] for _, shape, _ in self.maps))
 
     def read(self, path, positions: np.ndarray, length: int) -> np.ndarray:
         """Features at rising `positions`: `(n, *shape)` float16.
@@ -53,12 +52,9 @@ class FeatureReader:
         `path` is the file of the last map, `length` the number of all positions of the video.
         Raises `OSError` when a file was changed or has not these positions.
         """
-        folder, file = os.path.split(path)
         found = []
-        for name, shape, ceiling in self.maps:
-            maps = read_maps(
-                os.path.join(os.path.dirname(folder), name, file), shape, positions, length
-            )
+        for file, shape, ceiling in self._files(path):
+            maps = read_maps(file, shape, positions, length)
             found.append(maps if ceiling is None else np.clip(maps, 0, ceiling, dtype="<f2"))
         if len(found) == 1:
             return found[0]
@@ -67,8 +63,14 @@ class FeatureReader:
         return np.concatenate([part for parts in zip(*split, strict=True) for part in parts], -1)
 
     def positions(self, path) -> np.ndarray:
-        """The rising positions that the file of the last map has."""
-        return _stored_positions(path, self.maps[-1][1])
+        """The rising positions that the files of all maps have; `path` as for `read`."""
+        each = [set(_stored_positions(file, shape)) for file, shape, _ in self._files(path)]
+        return np.array(sorted(set.intersection(*each)))
+
+    def _files(self, path):
+        folder, file = os.path.split(path)
+        parent = os.path.dirname(folder)
+        return [(os.path.join(parent, name, file), *rest) for name, *rest in self.maps]
 
 
 def read_maps(path, shape, positions, length) -> np.ndarray:

@@ -77,6 +77,18 @@ def test_segments_are_the_frames_they_name(store, arrays, segments):
     np.testing.assert_array_equal(inputs["features"], np.stack(expected).astype("f2"))
 
 
+def test_positions_are_those_of_all_maps(store, arrays):
+    """Another recipe may have stored more of one map."""
+    other, (row, _) = store.parent.map_store("others"), ROWS
+    with other.writing(SETTINGS | {"map": "others"}, ROWS), other.adding(row, [1, 4], SHAPE) as add:
+        add(arrays[row.id][[1, 4]])
+    for names in (("maps", "others"), ("others", "maps")):
+        reader = FeatureReader(tuple((name, SHAPE, None) for name in names))
+        path = store.parent.map_store(names[-1]).path(row.id)
+        assert reader.positions(path).tolist() == [1, 4]
+        assert reader.read(path, np.array([1, 4]), row.frames).shape == (2, 2, 3, 10)
+
+
 def test_many_threads_read_at_once(store, arrays, monkeypatch):
     """Without numpy.load, whose parsing of the header fails now and then in threads."""
     index = batches.clip_index(videos(store)[:1] * 300, WINDOWS)
