@@ -1,16 +1,16 @@
 """A training that fails before its first step leaves no run; untrained networks are named."""
 
 import dataclasses
-import shutil
+import functools
 
 import keras
 import pytest
 import tensorflow as tf
 from small import SMALL, eagerly, refused
 
-import keras_attn
 from keras_attn.cli import main
 from keras_attn.errors import UsageError, UserError
+from keras_attn.models import MODELS
 from keras_attn.recipes import RECIPES, override
 from keras_attn.recipes.untrained import untrained
 from keras_attn.training import train
@@ -82,16 +82,21 @@ def test_a_run_that_learned_or_was_there_stays(tiny_data, tmp_path, fails):
         assert (tmp_path / "run" / "run.json").exists()
 
 
-def test_features_whose_model_could_not_be_saved_are_refused_first(tiny_flow, tmp_path):
-    """STA-CNN reads any features, but its backbone sees one stream."""
-    data = shutil.copytree(tiny_flow, tmp_path / "data")
-    options = {"backbone": "tiny", "weights": None, "size": 32, "snippet": 2}
-    keras_attn.features(data, input="rgb_and_flow", **options)
-    changes = {"cached": "true", "input": "rgb_and_flow", "clips.snippet": "2", "clips.size": "32"}
-    changes |= {"model.attention_network": "shared", "train_backbone": "false"}
-    recipe = override(RECIPES["sta_cnn_tiny"], changes)
-    message = "could learn from these features, but .*input_shape must end with the 3 channels"
-    refused(UsageError, message, recipe, data, tmp_path / "run")
+def test_features_whose_model_could_not_be_saved_are_refused_first(
+    tiny_features, tmp_path, monkeypatch
+):
+    """A model is trained on features without its backbone, and saved with it."""
+    build = MODELS["structured_attention"].__init__
+
+    @functools.wraps(build)
+    def small_only(self, num_classes, input_shape, **arguments):
+        if len(input_shape) == 4 and input_shape[1] == SMALL.clips.size:
+            raise ValueError("the backbone cannot see this")
+        build(self, num_classes, input_shape=input_shape, **arguments)
+
+    monkeypatch.setattr(MODELS["structured_attention"], "__init__", small_only)
+    message = "could learn from these features, but .*the backbone cannot see this"
+    refused(UsageError, message, SMALL, tiny_features, tmp_path / "run")
 
 
 # === Untrained networks ===

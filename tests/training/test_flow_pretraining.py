@@ -289,7 +289,7 @@ def test_settings_that_cannot_work(changes, message):
         ({"model.attention_network": "tiny"}, "flownet_s_pooled, got sta_cnn, rgb, .* and tiny"),
         ({"model.spatial": "none"}, "it goes with model.spatial=location"),
         ({"model.attention_weights": "a.h5"}, "without model.attention_weights"),
-        ({"input": "flow"}, "needs model sta_cnn, input=rgb, .*got sta_cnn, flow"),
+        ({"input": "flow"}, "input must be rgb, got flow: the attention network flownet_s"),
         ({"cached": "true", "clips.snippet": "1"}, "cached=true and flownet_s"),
     ],
 )
