@@ -1,5 +1,6 @@
 """The vision transformers of KerasHub block by block: what `hub.py` knows of each family."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,9 +22,20 @@ class Family(NamedTuple):
 
 
 def _dinov2(backbone, frames, cells):
+    _save_every_variable(backbone.embeddings)
     others = 1 + backbone.num_register_tokens
     tokens = _tokens(backbone.embeddings(frames), backbone.encoder.layers, backbone.layernorm)
     return _maps(tokens, others, cells)
+
+
+def _save_every_variable(layer):
+    """Save and load a layer's variables as they are.
+
+    Trained position embeddings of DINOv2 would be resized to the preset's size and back, and,
+    with KerasHub 0.32, be left out of the file where the sum of their changes is not negative.
+    """
+    for name in ("save_own_variables", "load_own_variables"):
+        setattr(layer, name, functools.partial(getattr(layers.Layer, name), layer))
 
 
 def _vit(backbone, frames, cells):

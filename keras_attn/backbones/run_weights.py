@@ -36,6 +36,7 @@ def load_run(network, backbone, run) -> bool:
     )
     model = _model(run, about)
     other = model.get_config().get("backbone")
+    other = other.get("hub", "model") if isinstance(other, dict) else other
     if other != backbone.name:
         raise UserError(f"{about} has the backbone {other!r}. {instead}")
     trained = model.image_network

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from keras_attn.backbones import BACKBONES
+from keras_attn.backbones import find_backbone
 from keras_attn.backbones.run_weights import record_run, weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
@@ -211,9 +211,10 @@ def _finish(run, source, model, state):
         model = swap_input(model, recipe.backbone, shape, backbone_weights=weights)
     with staging(run.model) as temporary:
         model.save(temporary)
-    backbone = BACKBONES.get(recipe.backbone)
-    if backbone and recipe.train_backbone and recipe.endpoint == backbone.last:
-        record_run(run.model, model, backbone)
+    if recipe.train_backbone:
+        backbone = find_backbone(recipe.backbone)
+        if recipe.endpoint in (backbone.maps[-1], backbone.last):  # elsewhere it was cut
+            record_run(run.model, model, backbone)
     results = run.facts | {
         "epochs": state.epoch,
         "pretraining": flow_pretraining.read_rows(run.path),

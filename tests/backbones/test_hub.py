@@ -58,6 +58,24 @@ def test_a_size_of_its_own_is_for_those_that_can(tmp_path, rng):
     assert_close(build_backbone(f"hub:{tmp_path}/vit", weights=path)(frames), built(frames))
 
 
+@pytest.mark.parametrize("name, scale", [*((name, 1) for name in FAMILIES), ("dinov2", 3)])
+def test_trained_weights_are_saved_as_they_are(name, scale, rng, tmp_path):
+    """DINOv2 of KerasHub saves position embeddings resized, or not, by the sign of the change."""
+    write_preset(name, tmp_path / "preset")
+    entry, path = find_backbone(f"hub:{tmp_path / 'preset'}"), tmp_path / "trained.weights.h5"
+    trained = build_backbone(entry, scale * SIDE, "preset")
+    before = [numpy(weight) for weight in trained.trainable_variables]
+    for sign in (1, -1):
+        for weight, value in zip(trained.trainable_variables, before, strict=True):
+            weight.assign(value + sign * rng.uniform(0.1, 0.2, value.shape))
+        trained.save_weights(path)
+        loaded = build_backbone(entry, scale * SIDE, "preset")
+        loaded.load_weights(path)
+        assert len(loaded.weights) == len(trained.weights)
+        for weight, other in zip(loaded.weights, trained.weights, strict=True):
+            np.testing.assert_array_equal(numpy(weight), numpy(other))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_that_a_preset_loads_otherwise_are_refused(name, tmp_path):
     write_preset(name, tmp_path / "preset")
