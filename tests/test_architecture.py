@@ -39,7 +39,7 @@ MAY_IMPORT = {
 }
 TENSORFLOW = {"data", "inference", "training", "evaluation", "serving", "cli", "testing"}
 KERAS_ONLY = {"layers", "losses", "backbones", "models"}
-KERAS_ONLY |= {"utils.masks", "utils.numerics", "flow.tvl1"}
+KERAS_ONLY |= {"utils.masks", "utils.numerics", "utils.precision", "flow.tvl1"}
 KERAS_ONLY |= {"training.batch_norm", "training.optimizers"}
 FORBIDDEN = (
     r"\bpickle\b|\beval\(|shell=True|allow_pickle=True|\bLambda\(|safe_mode=False|TimeDistributed\("

@@ -23,6 +23,7 @@ import numpy as np
 from keras_attn.backbones.places import by_place, place
 from keras_attn.errors import UserError
 from keras_attn.utils.files import read_json, write_json
+from keras_attn.utils.precision import dtype_policy
 
 _FRAME = 96  # pixels of a side of the frames that the whole network sees, if it sees any size
 _TOLERANCE = 1e-4  # for a layer, of the root mean square of its answer; float32 rounds by 1e-6
@@ -76,12 +77,8 @@ def precise(network, build):
     """The network, or one with its weights in float32."""
     if all(layer.compute_dtype == "float32" for layer in network.layers):
         return network
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with dtype_policy("float32"):
         twin = build()
-    finally:
-        keras.config.set_dtype_policy(policy)
     twin.set_weights(network.get_weights())
     return twin
 

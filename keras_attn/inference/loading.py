@@ -48,6 +48,9 @@ def load_recognizer(path, changes=None) -> Recognizer:
         raise UserError(f"{run.path}: the run is not finished; go on with: {_resume(run)}")
     model = _load_model(run)
     arguments = {key: recipe.arguments[key] for key in _arguments(changes)}
+    policy = keras.config.dtype_policy()
+    if model.dtype_policy != policy:  # half precision was for the device of the training
+        arguments["dtype"] = policy
     try:
         model = _changed(model, arguments) if arguments else model
         model.check_frames(recipe.clips.inference_frames)

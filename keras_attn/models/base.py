@@ -12,6 +12,7 @@ from keras_attn.models.freezing import freeze, frozen_layers
 from keras_attn.models.model_inputs import named_inputs
 from keras_attn.models.padding import check_backbone, common_mask, split_mask
 from keras_attn.utils.masks import cleared
+from keras_attn.utils.precision import with_dtype
 
 
 class VideoClassifier(keras.Model):
@@ -39,12 +40,20 @@ class VideoClassifier(keras.Model):
         train_backbone: Whether the backbone learns. Saved with the model is what is frozen at that
             moment, whether by this argument or by `trainable = False` of any layer.
 
+    Every subclass also takes `dtype`, the dtype policy of all its layers, as "mixed_bfloat16"; the
+    global one is the default. It is saved with the model.
+
     Attributes:
         clip_aggregation: How the clips of a video become one answer, by the paper: "mean" averages
             their probabilities, "vote" takes the class that most clips answer.
     """
 
     clip_aggregation = "mean"
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = with_dtype(cls.__init__)
 
     def __init__(self, inputs, outputs, loss_term_names=(), train_backbone=True, **kwargs):
         # The one cast: under mixed precision softmaxes, losses and penalties need float32.
@@ -80,6 +89,15 @@ class VideoClassifier(keras.Model):
         outputs = super().call(inputs, training=training, mask=mask)
         # Copies, without the masks by which Keras' losses would weigh them once more.
         return outputs if mask is None else tree.map_structure(ops.copy, outputs)
+
+    def _run_through_graph(self, inputs, **functions):
+        if len(functions) == 2:  # only `clone_model` gives both
+            raise TypeError(
+                f"keras.models.clone_model would make a plain functional model of {self.name}, "
+                "without its objective and explain: copy it by "
+                "type(model).from_config(model.get_config()), then set_weights"
+            )
+        return super()._run_through_graph(inputs, **functions)
 
     def compute_mask(self, inputs, previous_mask):
         return None  # which of the outputs have an axis of time, a model knows itself
@@ -260,7 +278,8 @@ class VideoClassifier(keras.Model):
 
         A subclass adds its arguments: `{**super().get_config(), ...}`.
         """
-        return {"name": self.name, "frozen": frozen_layers(self)}
+        policy = keras.saving.serialize_keras_object(self.dtype_policy)
+        return {"name": self.name, "dtype": policy, "frozen": frozen_layers(self)}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

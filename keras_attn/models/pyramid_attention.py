@@ -247,5 +247,5 @@ def _check_arguments(num_classes, dropout, mode, interaction, pyramid, interacti
         warnings.warn(
             'interaction_reduction="sum" has no lower bound and grows with the squares of the '
             'features: it can outweigh the cross-entropy. "relative" cannot.',
-            stacklevel=3,
+            stacklevel=4,
         )

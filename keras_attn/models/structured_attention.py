@@ -238,5 +238,5 @@ def _check_blocks(height, width, block, stride):
             f"{uncovered} of the {height * width} cells of the {height}x{width} map lie in no "
             f"block (block={block}, stride={stride}), so the penalty does not see attention there. "
             "Choose a block and a stride that cover the map.",
-            stacklevel=3,
+            stacklevel=4,
         )

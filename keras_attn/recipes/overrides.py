@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import math
 import os
 import typing
 
@@ -85,9 +86,11 @@ def _implied(recipe, changes):
 def _argument(recipe, name, value):
     default = _parameters(recipe, [name])[name].default
     if default is not None and value not in (None, "null"):
-        return {name: _read(f"model.{name}", value, type(default))}
-    if isinstance(value, str):
+        value = _read(f"model.{name}", value, type(default))
+    elif isinstance(value, str):
         value = None if value.lower() == "none" else _read_json(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"model.{name} must be finite, got {value}")
     return {name: value}
 
 

@@ -1,6 +1,5 @@
 """The contract of a model: configuration, maps, objective, training, half precision, files."""
 
-import contextlib
 import tempfile
 from pathlib import Path
 
@@ -99,8 +98,7 @@ def _check_explanation(model, outputs, frames):
 def _check_half_precision(model, inputs, labels, outputs):
     """The float16 copy trains, too; bfloat16 has the range of float32."""
     for policy in ("mixed_bfloat16", "mixed_float16"):
-        with _dtype_policy(policy):
-            copy = type(model).from_config(model.get_config())
+        copy = type(model).from_config({**model.get_config(), "dtype": policy})
         copy.set_weights(model.get_weights())
         found = answer(copy, inputs)
         _check_outputs(found)
@@ -210,13 +208,3 @@ def _compile(model, optimizer="sgd", jit_compile=False):
         jit_compile=jit_compile,
         run_eagerly=not jit_compile,
     )
-
-
-@contextlib.contextmanager
-def _dtype_policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -1,6 +1,5 @@
 """From a recipe and its data to a compiled model, each mistake told in the recipe's own terms."""
 
-import contextlib
 import warnings
 
 import keras
@@ -12,6 +11,7 @@ from keras_attn.recipes import RECIPES, Recipe, check_model, override
 from keras_attn.recipes.inputs import check_input
 from keras_attn.training.batch_norm import set_batch_norm
 from keras_attn.training.optimizers import make_optimizer
+from keras_attn.utils.precision import dtype_policy
 
 
 def resolve(recipe: Recipe | str, changes: dict[str, object] | None = None) -> Recipe:
@@ -70,16 +70,9 @@ def check_subsets(recipe: Recipe, source) -> None:
         )
 
 
-@contextlib.contextmanager
-def dtype_policy(recipe: Recipe):
-    """Inside `with`, models are built under the dtype policy of the recipe's `precision`."""
-    before = keras.config.dtype_policy()
-    automatic = recipe.precision == "auto"
-    keras.config.set_dtype_policy(_automatic_precision() if automatic else recipe.precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+def precision_of(recipe: Recipe) -> str:
+    """The dtype policy that the recipe's `precision` names; "auto" asks for the device."""
+    return _automatic_precision() if recipe.precision == "auto" else recipe.precision
 
 
 def _automatic_precision():
@@ -90,7 +83,7 @@ def _automatic_precision():
 
 def build_model(recipe: Recipe, source) -> keras.Model:
     """The compiled model of a recipe, its optimizer built; `UsageError` where it cannot be."""
-    with dtype_policy(recipe):
+    with dtype_policy(precision_of(recipe)):
         model = _model(recipe, source)
         if recipe.train_backbone:
             _set_batch_norm(model.backbone_parts, recipe.batch_norm)

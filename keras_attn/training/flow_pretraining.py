@@ -22,9 +22,10 @@ from keras_attn.data.flow_pairs import ClipPairs, TruePairs
 from keras_attn.data.flow_records import read_flow_provenance
 from keras_attn.data.streams import flow_name
 from keras_attn.models import FlowPretraining
-from keras_attn.training.build import compile_model, dtype_policy
+from keras_attn.training.build import compile_model, precision_of
 from keras_attn.training.loop import Outputs, StepLoop
 from keras_attn.utils.files import read_json, staging
+from keras_attn.utils.precision import dtype_policy
 
 WEIGHTS = "attention.weights.h5"
 HISTORY = "pretraining.csv"
@@ -120,7 +121,7 @@ def pretrain(recipe, stages, path, progress=None, checkpoint_seconds: float = 60
     if not target.exists():
         keras.utils.set_random_seed(recipe.seed)
         size = recipe.clips.size
-        with dtype_policy(recipe):
+        with dtype_policy(precision_of(recipe)):
             model = FlowPretraining((size, size, 6), recipe.arguments["attention_network"])
             compile_model(model, keras.optimizers.Adam(recipe.pretraining.learning_rate))
         with StepLoop(model, outputs, checkpoint_seconds, progress) as loop:

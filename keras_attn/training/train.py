@@ -12,6 +12,7 @@ from keras_attn.backbones import find_backbone
 from keras_attn.backbones.run_weights import record_run, weights_file
 from keras_attn.data import batches, transforms
 from keras_attn.data.source import open_source
+from keras_attn.errors import UsageError
 from keras_attn.models.input_swap import swap_input
 from keras_attn.recipes import Recipe
 from keras_attn.recipes.untrained import untrained
@@ -68,6 +69,8 @@ def train(
             becomes infinite or not a number. All but the last three are raised before the first
             step.
     """
+    if not checkpoint_seconds >= 0:
+        raise UsageError(f"checkpoint_seconds must be 0 or more, got {checkpoint_seconds}")
     recipe = build.resolve(recipe, changes)
     build.fix_randomness(recipe.seed)
     shown = progress and (lambda *count: progress(Checking(*count)))

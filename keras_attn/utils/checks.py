@@ -10,7 +10,7 @@ def check_option(name, value, options):
 def check_at_least(minimum, **values):
     """Raise unless each of `values`, arguments by name, is a number of at least `minimum`."""
     for name, value in values.items():
-        if value < minimum:
+        if not value >= minimum:  # NaN included
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 

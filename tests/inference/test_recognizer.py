@@ -24,19 +24,15 @@ def model(attention="classic", precision="float32"):
     import keras
 
     keras.utils.set_random_seed(5)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        made = StructuredAttentionLSTM(
-            CLASSES,
-            input_shape=(FRAMES, SIZE, SIZE, 3),
-            units=6,
-            attention=attention,
-            logit_tanh=False,
-            backbone="tiny",
-        )
-    finally:
-        keras.config.set_dtype_policy(before)
+    made = StructuredAttentionLSTM(
+        CLASSES,
+        input_shape=(FRAMES, SIZE, SIZE, 3),
+        units=6,
+        attention=attention,
+        logit_tanh=False,
+        backbone="tiny",
+        dtype=precision,
+    )
     # Larger weights than at the start, so that clips disagree and attention is not uniform.
     for layer in made.layers:
         if layer.name != "backbone":

@@ -1,4 +1,4 @@
-"""Frozen layers stay frozen, with the optimizer that knows them: saved, loaded, copied, swapped."""
+"""Frozen layers stay frozen, and dtype policies what they are: saved, loaded, copied, swapped."""
 
 import keras
 import numpy as np
@@ -31,11 +31,18 @@ def _state(model):
     return [numpy(v) for v in (*model.trainable_variables, *model.optimizer.variables)]
 
 
+def _policies(model):
+    return [layer.dtype_policy.name for layer in model._flatten_layers()]
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_freezing_survives_a_file_with_the_state_of_the_optimizer(name, rng, tmp_path):
+def test_freezing_and_dtype_survive_a_file_with_the_state_of_the_optimizer(name, rng, tmp_path):
     learns = CASES[name][1]
     assert all(bool(part.trainable_weights) == learns for part in _built(name).backbone_parts)
-    model = _built(name, train_backbone=not learns)
+    model = _built(name, train_backbone=not learns, dtype="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "float32"  # only its layers have the other
+    policies = _policies(model)
+    assert policies[0] == "mixed_bfloat16" and policies.count("float32") < len(policies) / 2
     assert all(bool(part.trainable_weights) != learns for part in model.backbone_parts)
     classifier = model.get_layer("segments").layer if name == "sta_cnn" else model
     if name != "frame_classifier":  # it has no other layer that could still learn
@@ -52,6 +59,7 @@ def test_freezing_survives_a_file_with_the_state_of_the_optimizer(name, rng, tmp
         np.testing.assert_array_equal(value, expected)
     copy = type(model).from_config(model.get_config())
     assert _trainable(copy) == _trainable(model)
+    assert _policies(copy) == _policies(loaded) == policies
 
 
 def test_single_layers_of_a_backbone_stay_frozen_in_another_input():

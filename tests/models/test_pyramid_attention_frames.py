@@ -208,6 +208,7 @@ def test_the_features_of_the_informative_frame_are_copied(rng):
         ({"interaction_reduction": "total"}, "interaction_reduction must be one of relative"),
         ({"pyramid_form": "literal"}, "pyramid_form must be one of safe, printed"),
         ({"interaction": -1.0}, "interaction must be at least 0, got -1.0"),
+        ({"pyramid": float("nan")}, "pyramid must be at least 0, got nan"),
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"dropout": 1.0}, "dropout must be"),
     ],

@@ -215,8 +215,10 @@ def test_explain(rng):
 
 
 def test_uncovered_cells_warn():
-    with pytest.warns(UserWarning, match="4 of the 12 cells of the 3x4 map lie in no block"):
+    message = "4 of the 12 cells of the 3x4 map lie in no block"
+    with pytest.warns(UserWarning, match=message) as warned:
         StructuredAttentionLSTM(**{**SMALL, "stride": None})
+    assert warned[0].filename == __file__  # it is the user's line that is named
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         StructuredAttentionLSTM(**{**SMALL, "stride": None, "attention": "classic"})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -89,6 +90,8 @@ def test_a_whole_number_is_a_float_where_one_is_wanted():
         ("cached", 1, "cached must be of type bool, got 1"),
         ("model.units", 1.5, r"model\.units must be of type int, got 1\.5"),
         ("model.logit_tanh", 1, r"model\.logit_tanh must be of type bool, got 1"),
+        ("model.penalty", math.nan, r"model\.penalty must be finite, got nan"),
+        ("model.penalty", "Infinity", r"model\.penalty must be finite, got inf"),
     ],
 )
 def test_values_of_another_type_are_refused_by_name(path, value, message):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import math
 import shutil
 
 import keras
@@ -66,6 +67,13 @@ MISTAKES = {
 def test_mistakes_in_the_recipe_are_told_first(tiny_features, tmp_path, name):
     recipe, error, message = MISTAKES[name]
     refused(error, message, recipe, tiny_features, tmp_path / "run")
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+def test_seconds_between_checkpoints_that_mean_nothing(tiny_features, tmp_path, seconds):
+    message = f"checkpoint_seconds must be 0 or more, got {seconds}"
+    with pytest.raises(UsageError, match=message):
+        train.train(SMALL, tiny_features, tmp_path / "run", checkpoint_seconds=seconds)
 
 
 def test_a_class_without_training_videos(data, tmp_path):
