@@ -20,6 +20,14 @@ def pytest_configure(config):
     )
 
 
+def pytest_sessionstart(session):
+    """Graphs run a few times each, which does not repay what optimizing them takes."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def pytest_collection_finish(session):
     """Traced graphs are many small objects: collected at the usual rate, a tenth of the time."""
     gc.collect()
@@ -123,11 +131,15 @@ def tiny_run(tiny_data, built_once):
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run, built_once):
     """The folder of a model exported from `tiny_run`, with version 1. Tests only read it."""
+    from clean_server import one_clean_process
+
     import keras_attn
 
-    return (
-        built_once("export", lambda root: keras_attn.export(tiny_run, root / "models")) / "models"
-    )
+    def build(root):
+        with one_clean_process():
+            keras_attn.export(tiny_run, root / "models")
+
+    return built_once("export", build) / "models"
 
 
 @pytest.fixture(scope="session")

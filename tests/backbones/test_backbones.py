@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from checks import BACKEND, JIT, assert_close, gradient
+from checks import BACKEND, JIT, assert_close, gradient, tensorflow_is_enough
 from keras import ops
 
 from keras_attn import backbones
@@ -80,6 +80,7 @@ def _with_download(monkeypatch, name, download):
     monkeypatch.setitem(BACKBONES, name, entry)
 
 
+@tensorflow_is_enough
 def test_imagenet_weights_are_copied(monkeypatch):
     """Without a network: the download is a network of random weights."""
     published = keras.applications.MobileNetV2(

@@ -6,7 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from checks import assert_close
+from checks import assert_close, tensorflow_is_enough
 from keras import layers, ops
 from networks import PLAIN, QUICK, SIDES, network, share
 
@@ -55,6 +55,7 @@ def test_the_table_says_what_is_built(monkeypatch, name):
 
 # ResNet-101 is ResNet-50 with more blocks.
 @pytest.mark.parametrize("name", [name for name in PLAIN if name != "resnet_101"])
+@tensorflow_is_enough
 def test_a_tail_is_the_rest_of_the_network(rng, monkeypatch, name):
     """A map and its tail give what the whole network gives, and no weight is in both."""
     entry = share(monkeypatch, name)

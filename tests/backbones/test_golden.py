@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from checks import tensorflow_is_enough
 from keras import layers
 
 from keras_attn.backbones import build_backbone, golden, registry
@@ -72,6 +73,7 @@ def corruption(values, number, rng):
     return changed, kind
 
 
+@tensorflow_is_enough
 def test_100_of_100_corruptions_of_one_tensor_are_refused(backbone, filled, rng, tmp_path):
     path, good = tmp_path / "a.weights.h5", filled.get_weights()
     golden.record(path, {"tiny": (filled, backbone)})

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from checks import assert_close, numpy
+from checks import assert_close, numpy, tensorflow_is_enough
 from keras import layers
 
 from keras_attn.backbones import build_backbone, registry
@@ -25,6 +25,7 @@ def run(tmp_path):
     return save
 
 
+@tensorflow_is_enough
 def test_fc6_lies_inside_a_network_that_was_trained_to_fc7(rng, run):
     model = FrameClassifier(3, (2, 32, 32, 3), backbone="vgg_16")
     trained = model.image_network
@@ -44,6 +45,7 @@ def test_fc6_lies_inside_a_network_that_was_trained_to_fc7(rng, run):
         np.testing.assert_array_equal(weight, other)
 
 
+@tensorflow_is_enough
 def test_layers_without_names_of_their_own(rng, run, monkeypatch):
     """Keras numbers them, anew in each process; the tenth comes after the ninth."""
 
@@ -85,6 +87,7 @@ def test_flow_is_loaded_as_it_was_trained(rng, run, tmp_path):
         assert_close(numpy(found.get_layer("conv_1").kernel)[:, :, channel], mean)
 
 
+@tensorflow_is_enough
 def test_runs_that_are_refused(run, tmp_path):
     cut = TemporalAttentionLSTM(3, (2, 32, 32, 3), units=3, iterations=1, last=1, backbone="vgg_16")
     folder = run(cut)

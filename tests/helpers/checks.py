@@ -4,6 +4,7 @@ import itertools
 
 import keras
 import numpy as np
+import pytest
 
 from keras_attn.testing.arrays import BACKEND, answer, assert_close, compiled, numpy
 from keras_attn.testing.model_contract import cross_entropy
@@ -21,8 +22,12 @@ __all__ = [
     "gradient",
     "numpy",
     "sum_of_squares",
+    "tensorflow_is_enough",
 ]
 
+tensorflow_is_enough = pytest.mark.skipif(
+    BACKEND == "jax", reason="does not depend on the backend, and JAX takes long"
+)
 # On TensorFlow, Keras compiles even `predict` with XLA unless told otherwise, which takes seconds
 # a function on a CPU. Models in tests are run without; `check_model` trains once with it.
 JIT = BACKEND == "jax"

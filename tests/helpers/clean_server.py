@@ -1,6 +1,7 @@
 """One clean process that verifies several exports: each would import TensorFlow again."""
 
 import contextlib
+import functools
 import json
 import subprocess
 import sys
@@ -10,8 +11,15 @@ import pytest
 
 from keras_attn.serving import clean_process, verification
 
+# Every signature is asked twice, which does not repay what optimizing its graph takes.
 PROGRAM = """
-import importlib.util, json, sys
+import functools, importlib.util, json, sys
+sys.modules["keras_attn"] = sys.modules["keras"] = None
+import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+plain = tf.compat.v1.ConfigProto()
+plain.graph_options.rewrite_options.disable_meta_optimizer = True
+tf.compat.v1.Session = functools.partial(tf.compat.v1.Session, config=plain)
 spec = importlib.util.spec_from_file_location("clean_process", sys.argv[1])
 process = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(process)
@@ -25,29 +33,27 @@ for line in sys.stdin:
 """
 
 
+@functools.cache
+def _server(script):
+    """The process, which ends with this one: its input is then closed."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-I", "-c", PROGRAM, script]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, **pipes)
+
+
+def _run(command, **settings):
+    isolation, script, *paths = command[1:]
+    assert (isolation, script) == ("-I", clean_process.__file__)
+    server = _server(script)
+    server.stdin.write(json.dumps(paths) + "\n")
+    server.stdin.flush()
+    problem = json.loads(server.stdout.readline())
+    return subprocess.CompletedProcess(command, int(problem is not None), "", problem or "")
+
+
 @contextlib.contextmanager
 def one_clean_process():
     """Inside `with`, `verification` asks one process again and again."""
-    servers = []
-
-    def run(command, *, env, **settings):
-        isolation, script, *paths = command[1:]
-        assert (isolation, script) == ("-I", clean_process.__file__)
-        if not servers:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            server = [sys.executable, "-I", "-c", PROGRAM, script]
-            servers.append(subprocess.Popen(server, env=env, stderr=subprocess.DEVNULL, **pipes))
-        servers[0].stdin.write(json.dumps(paths) + "\n")
-        servers[0].stdin.flush()
-        problem = json.loads(servers[0].stdout.readline())
-        return subprocess.CompletedProcess(command, int(problem is not None), "", problem or "")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification, "subprocess", types.SimpleNamespace(run=run))
-        try:
-            yield
-        finally:
-            for server in servers:
-                server.stdin.close()
-                server.wait()
-                server.stdout.close()
+        patch.setattr(verification, "subprocess", types.SimpleNamespace(run=_run))
+        yield

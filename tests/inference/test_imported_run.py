@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from clean_server import one_clean_process
 from foreign import foreign_folder
 from small import eagerly
 
@@ -36,7 +37,8 @@ def trained(built_once, tiny_data):
             keras_attn.train(
                 "structured_attention_tiny", root / "data", root / "run", changes=SMALL
             )
-        keras_attn.export(root / "run", root / "models")
+        with one_clean_process():
+            keras_attn.export(root / "run", root / "models")
 
     return built_once("imported", make)
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import CROSS_ENTROPY, numpy
+from checks import CROSS_ENTROPY, numpy, tensorflow_is_enough
 
 from keras_attn.models import MODELS, swap_input
 
@@ -36,6 +36,7 @@ def _policies(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@tensorflow_is_enough
 def test_freezing_and_dtype_survive_a_file_with_the_state_of_the_optimizer(name, rng, tmp_path):
     learns = CASES[name][1]
     assert all(bool(part.trainable_weights) == learns for part in _built(name).backbone_parts)

@@ -4,7 +4,15 @@ import warnings
 
 import numpy as np
 import pytest
-from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy, sum_of_squares
+from checks import (
+    CROSS_ENTROPY,
+    QUICK,
+    answer,
+    assert_close,
+    cross_entropy,
+    sum_of_squares,
+    tensorflow_is_enough,
+)
 from reference import lstm, softmax
 
 from keras_attn.models import StructuredAttentionLSTM
@@ -155,6 +163,7 @@ def _count(model, *parts):
 @pytest.mark.parametrize(
     "classes, classifier, total", [(11, 5_632, 7_382_528), (51, 26_112, 7_403_008)]
 )
+@tensorflow_is_enough
 def test_parameter_counts(classes, classifier, total):
     model = StructuredAttentionLSTM(classes)
     assert _count(model, "lstm_1") == 5_244_928
@@ -165,6 +174,7 @@ def test_parameter_counts(classes, classifier, total):
     assert StructuredAttentionLSTM(classes, attention="none").count_params() == total - 32_768
 
 
+@tensorflow_is_enough
 def test_parameter_counts_with_the_current_frame():
     model = StructuredAttentionLSTM(11, current_frame=True)
     assert _count(model, "frame_map") == 2_049

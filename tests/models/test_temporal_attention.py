@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy
+from checks import CROSS_ENTROPY, QUICK, answer, assert_close, cross_entropy, tensorflow_is_enough
 from reference import lstm, named_weights, scramble, softmax
 
 from keras_attn.models import TemporalAttentionLSTM
@@ -83,6 +83,7 @@ def test_objective_equals_numpy(rng):
 # === Facts of the paper and the specification ===
 
 
+@tensorflow_is_enough
 def test_parameter_counts():
     model = TemporalAttentionLSTM(101)
     counts = [int(np.prod(w.shape)) for w in model.weights]

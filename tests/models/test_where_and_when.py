@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import CROSS_ENTROPY, answer, assert_close, cross_entropy
+from checks import CROSS_ENTROPY, answer, assert_close, cross_entropy, tensorflow_is_enough
 from reference import scramble, softmax
 from where_and_when_reference import SMALL, reference
 
@@ -82,6 +82,7 @@ def _count(model, *parts):
     return sum(int(np.prod(w.shape)) for w in weights)
 
 
+@tensorflow_is_enough
 def test_parameter_counts(monkeypatch):
     # Orthogonal kernels of this size take seconds.
     zeros = keras.initializers.Zeros()
