@@ -21,11 +21,10 @@ def pytest_configure(config):
 
 
 def pytest_sessionstart(session):
-    """Graphs run a few times each, which does not repay what optimizing them takes."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    import graphs
 
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    if keras.backend.backend() == "tensorflow":
+        graphs.leave_as_they_are()
 
 
 def pytest_collection_finish(session):

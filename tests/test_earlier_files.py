@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from clean_server import one_clean_process
 from small import SMALL, eagerly, small_flownet
 
 import keras_attn
@@ -177,7 +178,8 @@ def test_an_export_without_maps_of_its_clips_still_makes_an_overlay(tmp_path):
 
 
 def test_an_export_agrees_with_its_run():
-    verification = keras_attn.verify(FILES / "saved_model" / "1", run=RUN)
+    with one_clean_process():
+        verification = keras_attn.verify(FILES / "saved_model" / "1", run=RUN)
     assert verification.passed, verification.lines()
     assert {name for _, name in verification.differences} >= {"serving_default", "features"}
 

@@ -33,6 +33,7 @@ def test_frames_too_small(name, size):
 
 
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.h5"])
+@tensorflow_is_enough
 def test_weights_made_at_another_size_load(rng, tmp_path, file):
     network = keras.applications.MobileNetV2(
         include_top=False, weights=None, input_shape=(32, 64, 3)
@@ -175,6 +176,7 @@ def test_features_input():
     assert features.shape == (None, 3, 2, 3, 48)
 
 
+@tensorflow_is_enough
 def test_a_frozen_backbone_does_not_learn_statistics(rng):
     inputs, features = features_input("mobilenet_v2", (2, 32, 32, 3))
     model = keras.Model(inputs, features)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import QUICK, answer
+from checks import QUICK, answer, tensorflow_is_enough
 
 from keras_attn.models import STACNN, StructuredAttentionLSTM, swap_input
 
@@ -12,6 +12,7 @@ def _policies(model):
     return [layer.dtype_policy.name for layer in model._flatten_layers()]
 
 
+@tensorflow_is_enough
 def test_the_global_policy_is_saved_and_another_can_be_asked_for(policy, rng):
     policy("mixed_float16")
     model = STACNN(3, (3, 2, 2, 4))
@@ -27,6 +28,7 @@ def test_the_global_policy_is_saved_and_another_can_be_asked_for(policy, rng):
     )
 
 
+@tensorflow_is_enough
 def test_another_input_keeps_the_dtype():
     model = StructuredAttentionLSTM(3, (3, 16, 32, 3), backbone="tiny", dtype="mixed_bfloat16")
     cached = swap_input(model, None, (3, 2, 4, 48))

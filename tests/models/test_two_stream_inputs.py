@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from checks import QUICK, assert_close, numpy
+from checks import QUICK, assert_close, numpy, tensorflow_is_enough
 
 from keras_attn.backbones import build_backbone
 from keras_attn.models import AttentionFusionNetwork, PyramidAttentionNetwork, swap_input
@@ -28,6 +28,7 @@ def _answer(model, inputs):
     return {name: numpy(output) for name, output in model(inputs, training=False).items()}
 
 
+@tensorflow_is_enough
 def test_frames_and_cached_features_answer_alike(rng):
     """The features are those of one model for both streams: what is cached and exported."""
     model = _scrambled(rng)
