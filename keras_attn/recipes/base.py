@@ -84,8 +84,8 @@ class Pretraining:
     Args:
         truth: Folder of frames with their true flow, in the format of FlyingChairs.
         truth_epochs: Epochs of the first stage, on `truth`.
-        clips_epochs: Epochs of the second stage, on the flow that `keras-attn flow` estimated for
-            the videos of the training subset.
+        clips_epochs: Epochs of the second stage, on the flow that `keras-attn extract-flow`
+            estimated for the videos of the training subset.
         learning_rate: Learning rate of Adam.
         batch_size: Pairs of frames per step.
 
@@ -128,7 +128,7 @@ class Recipe:
         arguments: Arguments of the model's constructor.
         input: Frames ("rgb"), planes of optical flow, those of flow without the motion of the
             camera ("warped_flow"), or a frame and the flow after it side by side ("rgb_and_flow").
-        flow_method: Method by which `keras-attn flow` estimated the flow.
+        flow_method: Method by which `keras-attn extract-flow` estimated the flow.
         flow_changes: Fields and values, as `override` takes them, that apply if `input` is changed
             from frames to flow.
         cached: Read the features that `keras-attn features` computed with `backbone`; else run the

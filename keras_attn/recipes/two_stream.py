@@ -4,7 +4,7 @@ Table 11 of the paper, on split 1 of UCF101: 95.4 % with attention fusion; 96.2 
 reinforces, its scores added to those of flow and of flow without the motion of the camera. Neither
 has been reproduced here.
 
-    keras-attn flow --data DATA
+    keras-attn extract-flow --data DATA
     keras-attn train attention_fusion --data DATA --workdir RUN
 """
 

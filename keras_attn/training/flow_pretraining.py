@@ -165,7 +165,7 @@ def _outputs(path):
         rate="pretraining.learning_rate",
         batch="pretraining.batch_size",
         unreadable="a pair of frames or its flow could not be read: {error}. Make it again "
-        "(keras-attn prepare, keras-attn flow; or copy the true flow again) and go on with "
+        "(keras-attn prepare, extract-flow; or copy the true flow again) and go on with "
         "`resume=True`; or leave it out, and start in another workdir.",
     )
 
