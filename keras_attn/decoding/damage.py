@@ -68,31 +68,32 @@ def brief(error: Exception) -> str:
     return f"{type(error).__name__} ({text[:120]})"
 
 
-def shortage(container, stream, times) -> tuple[int, Problem | None]:
-    """How many frames the container promised, and a problem if fewer came.
+def shortage(container, stream, times, hidden=0) -> tuple[int, Problem | None]:
+    """How many frames the container promised, and a problem if the last of them did not come.
 
-    MP4 and AVI store a count (`stream.frames`) and it is taken at its word. Matroska and others
-    store a duration: times the frame rate it gives the count of a constant rate; for a variable
-    rate only the time of the last frame is compared. An index that was itself cut cannot be told
+    MP4 and AVI store a count (`stream.frames`), and all but the `hidden` packets, which an edit
+    list or a mark keeps from being shown, are to come. Matroska and others store a duration: what
+    it leaves after the last frame is missing, and what it has before the first of all streams. A
+    gap in between is not, since recorders lose frames. An index that was itself cut cannot be told
     from a shorter video.
     """
     if stream.frames:
-        promised = _without_edits(stream, len(times))
+        promised = _indexed(stream, len(times) + hidden) - hidden
         return promised, _short(promised, len(times), "its index promises")
     known = [time for time in times if time is not None]
     rate = float(stream.average_rate or 0)
     end = _end(container, stream, known)
     if not (end and rate and known):
         return 0, None
-    first = known[0] if stream.duration or known[0] * rate <= _DELAY else 0.0
-    promised = round((end - first) * rate)
     steps = np.diff(known)
     steady = np.mean(abs(steps * rate - 1) > _UNEVEN) <= _UNEVEN if len(steps) else True
     # The last picture of a variable rate may stand as long as any before it.
     late = end - known[-1] - 1 / rate > (0.5 / rate if steady else max(steps))
-    if late or steady:
-        return promised, _short(promised, len(times), "its duration promises")
-    return promised, None
+    missing = round((end - known[-1]) * rate) - 1 if late else 0
+    if not stream.duration and _starts(container, known[0]):
+        missing += round(known[0] * rate) if known[0] * rate > _DELAY else 0
+    promised = len(times) + missing
+    return promised, _short(promised, len(times), "its duration promises")
 
 
 def _short(promised, decoded, source):
@@ -101,10 +102,15 @@ def _short(promised, decoded, source):
     return Problem("truncated", f"{source} {promised} frames, {decoded} could be decoded")
 
 
-def _without_edits(stream, decoded):
-    """The promised count less the frames that an MP4 edit list cuts away."""
+def _indexed(stream, packets):
+    """The promised count less the packets that an MP4 edit list cuts away."""
     entries = len(stream.index_entries)
-    return entries if decoded == entries < stream.frames else stream.frames
+    return entries if packets == entries < stream.frames else stream.frames
+
+
+def _starts(container, first):
+    """Whether nothing in the file comes before its first frame; a cut can leave sound there."""
+    return container.start_time is None or container.start_time / 1e6 > first - 1e-3
 
 
 def _end(container, stream, known):

@@ -98,16 +98,18 @@ def _decoded(path, info):
         context.options = {"err_detect": "explode"}
         info["fps"] = float(stream.average_rate or stream.guessed_rate or 0)
         info["promised"] = stream.frames
-        times = []
+        times, hidden = [], 0
         for packet in container.demux(stream):
-            if packet.is_corrupt:
+            # In a transport stream it may also be whole, and the next one does not follow it.
+            if packet.is_corrupt and container.format.name != "mpegts":
                 raise Problem("damaged", "the next packet is cut short")
+            hidden += packet.is_discard
             for frame in packet.decode():
                 if frame.is_corrupt:
                     raise Problem("damaged", "the decoder marks the next one as corrupt")
                 _note(frame, info, times)
                 yield frame
-        info["promised"], problem = shortage(container, stream, times)
+        info["promised"], problem = shortage(container, stream, times, hidden)
         if problem:
             raise problem
 
