@@ -7,21 +7,16 @@ import re
 import stat
 import unicodedata
 from pathlib import Path
+from typing import NamedTuple
 
-from keras_attn.datasets.tables import (
-    FORBIDDEN_IN_CLASS,
-    check_classes,
-    read_lines,
-    read_table,
-    unique,
-)
+from keras_attn.datasets.lists import ClassFile, in_order, read_list, spellings
+from keras_attn.datasets.tables import FORBIDDEN_IN_CLASS, read_lines
 from keras_attn.errors import DataError, UsageError
 
 # UCF-101 "v_Basketball_g07_c02" and UCF-11 "v_shooting_07_02": group, then clip.
 UCF_NAME = re.compile(r"^v_.+_g?(\d+)_c?\d+$")
-_LIST_REMEDY = (
-    "A list has one `path frames label` per line, a CSV file the columns path,label[,group]"
-)
+# Names of folders and files that programs leave behind, apart from those that begin with a dot.
+_LEFT_BEHIND = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,30 +68,58 @@ def group_pattern(text: str) -> re.Pattern:
     return pattern
 
 
-def find_files(root, classes: list[str] | None = None, group_by: str = "auto"):
-    """`(files, class names)` of a folder with one folder per class, a TSN list or a CSV file.
+class Found(NamedTuple):
+    """The files of a search in a fixed order, the class names, and what is to be told of them."""
 
-    Every file below a folder is listed, in a fixed order; one that is in no class or cannot be
-    opened carries a reason. `classes` fixes the names and their order; without it they
-    are the sorted names found.
+    files: list[FoundFile]
+    names: list[str]
+    notes: tuple[str, ...]
+
+
+def find_files(
+    root, classes: ClassFile | None = None, group_by: str = "auto", merge_names: bool = False
+) -> Found:
+    """Find the files of a folder with one folder per class, of a list file or of a CSV file.
+
+    Every file below a folder is listed, but for hidden ones and what archives and file managers
+    leave behind; one that is in no class or cannot be opened carries a reason. `classes` fixes the
+    names and their order; without it they are the sorted names found. `merge_names` makes one class
+    of names that differ only in blanks and case.
     """
     if group_by not in ("auto", "parent"):
         group_pattern(group_by)
     root = Path(os.path.abspath(root))
     if _unencodable(str(root)):
         raise UsageError(f"{str(root)!r} is not valid UTF-8; rename the folder")
-    if root.is_dir():
-        return _from_folder(root, classes, group_by)
     if not root.exists():
         raise UsageError(f"{root}: no such file or folder. Name the folder that holds the classes")
-    if root.suffix.lower() == ".csv":
-        return _from_csv(root, classes, group_by)
-    return _from_list(root, classes, group_by)
+    find = _from_folder if root.is_dir() else _from_list
+    return _spelled(Found(*find(root, classes, group_by)), classes, merge_names)
+
+
+def _spelled(found, classes, merge):
+    """The files with one spelling of each name, if that is wanted; else a note."""
+    spelled = spellings(found.names)
+    alike = [name for name in found.names if spelled[name] != name]
+    if classes or not alike:
+        return found
+    pairs = ", ".join(f"{name!r} and {spelled[name]!r}" for name in alike)
+    if not merge:
+        note = f"classes differ only in blanks or case: {pairs}; merge them with --merge-names"
+        return found._replace(notes=(*found.notes, note))
+    files = [
+        dataclasses.replace(file, labels=tuple(dict.fromkeys(spelled[x] for x in file.labels)))
+        for file in found.files
+    ]
+    names = [name for name in found.names if name not in alike]
+    return Found(files, names, (*found.notes, f"merged classes: {pairs}"))
 
 
 def _from_folder(root, classes, group_by):
-    listed = sorted(_walk(root, root, set()))
-    names = classes or sorted({_class(name) for name, reason in listed} - {None})
+    hidden = []
+    listed = sorted(_walk(root, root, set(), hidden))
+    known = classes and classes.names
+    names = known or in_order({_class(name) for name, reason in listed} - {None})
     found = []
     for name, reason in listed:
         label = _class(name)
@@ -109,7 +132,14 @@ def _from_folder(root, classes, group_by):
             for text in (name, os.path.join(root, name))
         )
         found.append(FoundFile(name, path, labels, group, reason))
-    return found, list(names)
+    return found, list(names), _left_out(hidden)
+
+
+def _left_out(hidden):
+    if not hidden:
+        return ()
+    kinds = ", ".join(sorted(set(hidden))[:5])
+    return (f"{len(hidden)} hidden files or folders were left out: {kinds}",)
 
 
 def _class(name):
@@ -135,8 +165,11 @@ def _unencodable(name):
     return any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _walk(root, folder, seen):
-    """Names below `root` of every file, with the reason why it cannot be opened, if any."""
+def _walk(root, folder, seen, hidden):
+    """Names below `root` of every file, with the reason why it cannot be opened, if any.
+
+    The names of those that are left out are appended to `hidden`.
+    """
     place = os.stat(folder)
     if (place.st_dev, place.st_ino) in seen:
         yield _name(root, folder), "unreadable: a link to a folder already listed; remove it"
@@ -148,8 +181,10 @@ def _walk(root, folder, seen):
         yield _name(root, folder) + "/", f"unreadable: {error.strerror}; make the folder readable"
         return
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk(root, entry.path, seen)
+        if entry.name.startswith(".") or entry.name in _LEFT_BEHIND:
+            hidden.append(entry.name.encode("utf-8", "backslashreplace").decode())
+        elif os.path.isdir(entry.path):  # also where a link leads to itself
+            yield from _walk(root, entry.path, seen, hidden)
         else:
             yield _name(root, entry.path), _obstacle(entry.path)
 
@@ -166,22 +201,6 @@ def _obstacle(path):
     if stat.S_ISREG(mode):
         return ""
     return "unreadable: it is not a regular file (a pipe, a socket or a device); remove it"
-
-
-def read_class_file(path) -> list[str]:
-    """Class names from a file of one name per line, or of `number name` as in UCF's classInd.txt.
-
-    The numbers must count from 1 (UCF) or from 0; the first name gets the label 0 all the same.
-    """
-    lines = [line.strip() for line in read_lines(path, "Name the file of class names")]
-    lines = [line for line in lines if line]
-    numbered = [re.fullmatch(r"(\d+)\s+(\S.*)", line) for line in lines]
-    if not all(numbered):
-        return check_classes(path, lines)
-    numbers = [int(match[1]) for match in numbered]
-    if numbers not in (list(range(len(lines))), list(range(1, len(lines) + 1))):
-        raise DataError(f"{path}: the numbers must count 1, 2, 3, ... (or 0, 1, 2, ...)")
-    return check_classes(path, [match[2] for match in numbered])
 
 
 def read_official(folder: Path, number: int) -> dict[str, str]:
@@ -206,48 +225,14 @@ def official_key(name: str) -> str:
 
 
 def _from_list(root, classes, group_by):
-    rows = []
-    for number, line in enumerate(read_lines(root, _LIST_REMEDY), 1):
-        # From the right, because a path may hold spaces.
-        path, *numbers = line.strip().rsplit(None, 2)
-        if len(numbers) != 2 or not all(value.isdigit() for value in numbers):
-            raise DataError(f"{root}, line {number}: expected `path frames label`. {_LIST_REMEDY}")
-        label = int(numbers[1])
-        if classes and label >= len(classes):
-            raise DataError(
-                f"{root}, line {number}: label {label} is out of range: there are {len(classes)} "
-                "classes, and labels count from 0"
-            )
-        rows.append((number, {"path": path, "label": classes[label] if classes else str(label)}))
-    return _listed(root, rows, classes or _numbered(rows), group_by)
-
-
-def _numbered(rows):
-    return sorted({row["label"] for _, row in rows}, key=int)
-
-
-def _from_csv(root, classes, group_by):
-    rows = read_table(root, ("path", "label"), _LIST_REMEDY)
-    found = {label for _, row in rows for label in row["label"].split("|")}
-    if classes and found - set(classes):
-        unknown = found - set(classes)
-        line, bad = next((n, r["label"]) for n, r in rows if unknown & {*r["label"].split("|")})
-        raise DataError(f"{root}, line {line}: label {bad!r} is not in the class file")
-    return _listed(root, rows, check_classes(root, classes or sorted(found)), group_by)
-
-
-def _listed(root, rows, names, group_by):
-    if not rows:
-        raise DataError(f"{root}: lists no video. {_LIST_REMEDY}")
-    unique(root, rows, "path")
+    rows, names = read_list(root, classes)
     found = []
-    for _, row in rows:
-        path = os.path.normpath(root.parent / row["path"])
+    for row in rows:
+        path = os.path.normpath(root.parent / row.path)
         name = _name(root.parent, path)
-        labels = tuple(row["label"].split("|"))
-        group = row.get("group") or group_of(name, labels[0], group_by)
+        group = row.group or group_of(name, row.labels[0], group_by)
         reason = "" if os.path.isdir(path) else _obstacle(path)
         if os.path.isdir(path):
             reason = "unreadable: it is a folder; list video files, not folders of frames"
-        found.append(FoundFile(name, path, labels, group, reason))
-    return found, names
+        found.append(FoundFile(name, path, row.labels, group, reason))
+    return found, names, ()

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 from pathlib import Path
 
-from keras_attn.datasets import catalog, tables
+from keras_attn.datasets import catalog, lists, tables
 from keras_attn.datasets.tables import Row
 from keras_attn.decoding.pool import Pool
 from keras_attn.errors import DataError, UsageError
@@ -52,6 +52,7 @@ def scan(
     *,
     classes: Path | str | None = None,
     group_by: str = "auto",
+    merge_names: bool = False,
     workers: int | None = None,
     memory_gib: float = 2.0,
     timeout: float = 60.0,
@@ -62,14 +63,15 @@ def scan(
     The files written are DATA/manifest.csv and DATA/classes.txt; they do not depend on `workers`.
 
     Args:
-        root: Folder with one folder per class, a TSN list file (`path frames label`) or a CSV file
-            (path,label[,group]).
+        root: Folder with one folder per class, a list file (`path label`, or `path frames label` as
+            TSN has it) or a CSV file (path,label[,group]).
         data: Data folder to write.
-        classes: File of class names, one per line, which fixes their order. Without it the names
-            found are sorted.
+        classes: File of class names, one per line, which fixes their order, or of `number name`,
+            whose numbers are then those of a list. Without it the names found are sorted.
         group_by: Which clips share a source: "auto" (UCF names), "parent" (the folder of the
             file) or a regular expression with one group. A split keeps clips of one source in one
             subset.
+        merge_names: Make one class of names that differ only in blanks and case.
         workers: Number of processes that decode, by default one per processor.
         memory_gib: Memory that one file may take, in GiB.
         timeout: Seconds that one file may take.
@@ -85,8 +87,8 @@ def scan(
     data = Path(data).absolute()
     if Path(root).is_dir() and data.resolve().is_relative_to(Path(root).resolve()):
         raise UsageError(f"{data} lies inside {root}: its files would be scanned as videos")
-    names = catalog.read_class_file(classes) if classes else None
-    found, names = catalog.find_files(root, names, group_by)
+    names = lists.read_class_file(classes) if classes else None
+    found, names, notes = catalog.find_files(root, names, group_by, merge_names)
     if not found:
         raise DataError(f"{root}: holds no files. Expected ROOT/CLASS/VIDEO")
     rows = _checked(found, Pool(workers, int(memory_gib * 2**30), timeout), progress)
@@ -94,7 +96,7 @@ def scan(
         raise DataError(f"{root}: holds no class. Expected ROOT/CLASS/VIDEO: {rows[0].reason}")
     tables.write_classes(data, names)
     tables.write_manifest(data, rows)
-    summary = summarize(rows, names, root, data)
+    summary = summarize(rows, names, root, data, notes)
     if not summary.usable:
         raise DataError(
             f"{root}: none of {summary.found} files can be used ({summary.unusable}). The column "
@@ -135,7 +137,7 @@ def _row(file, info, reason):
     )
 
 
-def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
+def summarize(rows: list[Row], names: list[str], root, data, notes=()) -> ScanSummary:
     """Count the rows; `DataError` if they do not add up."""
     usable = [row for row in rows if row.usable]
     kinds = collections.Counter(row.reason.partition(":")[0] for row in rows if row.reason)
@@ -162,7 +164,7 @@ def summarize(rows: list[Row], names: list[str], root, data) -> ScanSummary:
         ungrouped=sum(not row.group for row in usable),
         duplicates=tuple(tuple(row.id for row in some) for some in duplicates),
         problems=(*_problems(rows, classes), *_equal(conflicting, "with different labels")),
-        notes=tuple(_equal(harmless, "they stay in one subset of a split")),
+        notes=(*notes, *_equal(harmless, "they stay in one subset of a split")),
     )
 
 

@@ -86,8 +86,8 @@ def write_table(path, columns, rows) -> None:
 def read_table(path, columns, remedy) -> list[tuple[int, dict]]:
     """The rows of a CSV file with their line numbers, each with all of `columns`."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.reader(file, strict=True)
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True, delimiter=_delimiter(file))
             header = next(reader, [])
             missing = [name for name in columns if name not in header]
             if missing:
@@ -108,6 +108,13 @@ def read_table(path, columns, remedy) -> list[tuple[int, dict]]:
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}). {remedy}") from None
     return rows
+
+
+def _delimiter(file):
+    """What separates the columns: a comma or, where the first line has none, a spreadsheet's."""
+    first = file.readline()
+    file.seek(0)
+    return next((mark for mark in ",;\t" if mark in first), ",")
 
 
 def unique(path, rows, key="id"):

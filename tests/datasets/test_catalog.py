@@ -49,19 +49,26 @@ def test_a_wrong_group_pattern_is_refused_before_anything_is_read(pattern, folde
 
 
 def test_every_file_of_a_folder_is_listed(folder):
-    root = folder({"B/deep/down/x.mp4": b"1", "A/y.MOV": b"2", "A/.hidden": b"3", "root.txt": b"4"})
+    root = folder(
+        {"B/deep/down/x.mp4": b"1", "A/y.MOV": b"2", "A/.hidden": b"3", "root.txt": b"4"}
+        | {"__MACOSX/A/._y.MOV": b"5", ".ipynb_checkpoints/z.mp4": b"6"}
+    )
     os.symlink("nowhere", root / "A" / "dangling.mp4")
     os.symlink(root, root / "B" / "loop")
+    os.symlink("itself.mp4", root / "B" / "itself.mp4")
     os.mkfifo(root / "A" / "pipe.mp4")
-    files, names = catalog.find_files(root)
+    files, names, notes = catalog.find_files(root)
     assert names == ["A", "B"]
+    assert notes == (
+        "3 hidden files or folders were left out: .hidden, .ipynb_checkpoints, __MACOSX",
+    )
     found = {file.id: file for file in files}
     assert sorted(found) == [
-        "A/.hidden",
         "A/dangling.mp4",
         "A/pipe.mp4",
         "A/y.MOV",
         "B/deep/down/x.mp4",
+        "B/itself.mp4",
         "B/loop",
         "root.txt",
     ]
@@ -69,12 +76,11 @@ def test_every_file_of_a_folder_is_listed(folder):
     assert found["B/deep/down/x.mp4"].path == str(root / "B/deep/down/x.mp4")
     reasons = {key: file.reason.partition(":")[0] for key, file in found.items()}
     assert [key for key, reason in reasons.items() if not reason] == [
-        "A/.hidden",
         "A/y.MOV",
         "B/deep/down/x.mp4",
     ]
     assert reasons["root.txt"] == "no class"
-    for name in ("A/dangling.mp4", "A/pipe.mp4", "B/loop"):
+    for name in ("A/dangling.mp4", "A/pipe.mp4", "B/itself.mp4", "B/loop"):
         assert reasons[name] == "unreadable"
         assert ";" in found[name].reason  # the remedy
 
@@ -89,7 +95,7 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    files, _ = catalog.find_files(root)
+    files, *_ = catalog.find_files(root)
     assert [(e.id, e.reason.partition(":")[0]) for e in files] == [
         ("A/x.mp4", ""),
         ("B/", "unreadable"),
@@ -100,68 +106,13 @@ def test_names_that_are_not_utf8_and_bad_class_names_are_named(folder):
     root = folder({"A/x.mp4": b"1", "b|c/y.mp4": b"2"})
     with open(os.fsencode(root / "A") + b"/\xff.mp4", "wb") as file:
         file.write(b"3")
-    files, names = catalog.find_files(root)
+    files, names, _ = catalog.find_files(root)
     assert names == ["A"]
     assert [(e.id, e.reason.partition(":")[0]) for e in files] == [
         ("A/x.mp4", ""),
         ("A/\\udcff.mp4", "bad name"),
         ("b|c/y.mp4", "bad name"),
     ]
-
-
-def test_a_class_file_fixes_names_and_order(folder, tmp_path):
-    root = folder({"B/x.mp4": b"1", "A/y.mp4": b"2", "C/z.mp4": b"3"})
-    (tmp_path / "classInd.txt").write_text("1 B\n2 A\n")
-    names = catalog.read_class_file(tmp_path / "classInd.txt")
-    files, found = catalog.find_files(root, names)
-    assert found == names == ["B", "A"]
-    assert {e.id: e.reason.partition(":")[0] for e in files}["C/z.mp4"] == "no class"
-    (tmp_path / "classInd.txt").write_text("B\nA b\n")
-    assert catalog.read_class_file(tmp_path / "classInd.txt") == ["B", "A b"]
-
-
-@pytest.mark.parametrize("text", ["1 A\n3 B\n", "A\nA\n", "", "A|B\n"])
-def test_a_damaged_class_file_is_refused(text, tmp_path):
-    (tmp_path / "names.txt").write_text(text)
-    with pytest.raises(DataError, match="names.txt"):
-        catalog.read_class_file(tmp_path / "names.txt")
-
-
-def test_a_tsn_list_allows_spaces_in_paths(folder, tmp_path):
-    root = folder({"list.txt": b"my clips/a b.mp4 30 1\nother.mp4 5 0\n", "my clips/a b.mp4": b"1"})
-    files, names = catalog.find_files(root / "list.txt", ["Run", "Jump"])
-    assert names == ["Run", "Jump"]
-    assert [(e.id, e.labels) for e in files] == [
-        ("my clips/a b.mp4", ("Jump",)),
-        ("other.mp4", ("Run",)),
-    ]
-    assert files[0].path == str(root / "my clips/a b.mp4") and not files[0].reason
-    assert files[1].reason.startswith("unreadable: No such file")
-    assert catalog.find_files(root / "list.txt")[1] == ["0", "1"]
-
-
-@pytest.mark.parametrize(
-    "text", ["a.mp4 30 2\n", "a.mp4 30\n", "a.mp4 x 0\n", "a.mp4 3 0\na.mp4 3 1\n", "", "\n\n"]
-)
-def test_a_damaged_list_is_refused_by_name_and_line(text, tmp_path):
-    (tmp_path / "list.txt").write_text(text)
-    with pytest.raises(DataError, match="list.txt"):
-        catalog.find_files(tmp_path / "list.txt", ["Run", "Jump"])
-
-
-def test_a_csv_may_have_groups_and_several_labels(tmp_path):
-    (tmp_path / "list.csv").write_text('path,label,group\n"a,b.mp4",Run|Jump,g1\nc.mp4,Run,\n')
-    files, names = catalog.find_files(tmp_path / "list.csv")
-    assert names == ["Jump", "Run"]
-    assert [(e.id, e.labels, e.group) for e in files] == [
-        ("a,b.mp4", ("Run", "Jump"), "g1"),
-        ("c.mp4", ("Run",), ""),
-    ]
-    with pytest.raises(DataError, match="line 2.*Run|Jump"):
-        catalog.find_files(tmp_path / "list.csv", ["Jump"])
-    (tmp_path / "list.csv").write_text("file,label\nx,Run\n")
-    with pytest.raises(DataError, match="path"):
-        catalog.find_files(tmp_path / "list.csv")
 
 
 def manifest(tmp_path):
