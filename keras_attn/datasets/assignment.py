@@ -124,3 +124,11 @@ def _units(rows, use_groups=True):
     for number, row in enumerate(rows):
         units[root(number)].append(row)
     return list(units.values())
+
+
+def hold_out(rows: list[Row], subsets: dict, validation: float, seed: int) -> dict[str, str]:
+    """The subsets of the training videos, with a share of `validation` among them, by group."""
+    train = [row for row in rows if subsets.get(row.id) == "train"]
+    if not validation:
+        return {}
+    return assign(train, {"train": 1 - validation, "validation": validation}, seed)

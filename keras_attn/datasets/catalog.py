@@ -15,6 +15,16 @@ from keras_attn.errors import DataError, UsageError
 
 # UCF-101 "v_Basketball_g07_c02" and UCF-11 "v_shooting_07_02": group, then clip.
 UCF_NAME = re.compile(r"^v_.+_g?(\d+)_c?\d+$")
+# Folders above those of the classes, as data sets that come with a split have them.
+SUBSET_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 # Names of folders and files that programs leave behind, apart from those that begin with a dot.
 _LEFT_BEHIND = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
@@ -118,11 +128,12 @@ def _spelled(found, classes, merge):
 def _from_folder(root, classes, group_by):
     hidden = []
     listed = sorted(_walk(root, root, set(), hidden))
+    above = _subset_folders(name for name, reason in listed if not reason)
     known = classes and classes.names
-    names = known or in_order({_class(name) for name, reason in listed} - {None})
+    names = known or in_order({_class(name, above) for name, reason in listed} - {None})
     found = []
     for name, reason in listed:
-        label = _class(name)
+        label = _class(name, above)
         reason = reason or _unfit(name, label, names)
         labels = (label,) if label in names else ()
         group = group_of(name, label, group_by) if labels else ""
@@ -132,7 +143,29 @@ def _from_folder(root, classes, group_by):
             for text in (name, os.path.join(root, name))
         )
         found.append(FoundFile(name, path, labels, group, reason))
-    return found, list(names), _left_out(hidden)
+    notes = [f"{', '.join(above)} are subsets, which split takes as they are"] if above else []
+    return found, list(names), (*notes, *_left_out(hidden))
+
+
+def _subset_folders(names):
+    """The folders at the top, if all of them are subsets with a folder for each class."""
+    parts = [name.split("/") for name in names]
+    above = sorted({part[0] for part in parts})
+    subsets = {SUBSET_FOLDERS.get(name.casefold()) for name in above}
+    deep = all(len(part) > 2 for part in parts)
+    return above if deep and len(above) > 1 and len(subsets - {None}) == len(above) else []
+
+
+def subsets_of_folders(rows) -> dict[str, str]:
+    """The subset of each id, where the rows of a manifest lie in SUBSET/CLASS; {} where not all."""
+    subsets = {}
+    for row in rows:
+        above, _, rest = row.id.partition("/")
+        label = rest.partition("/")[0]
+        if above.casefold() not in SUBSET_FOLDERS or (label,) != row.names:
+            return {}
+        subsets[row.id] = SUBSET_FOLDERS[above.casefold()]
+    return subsets
 
 
 def _left_out(hidden):
@@ -142,8 +175,10 @@ def _left_out(hidden):
     return (f"{len(hidden)} hidden files or folders were left out: {kinds}",)
 
 
-def _class(name):
-    label, slash, _ = name.partition("/")
+def _class(name, above=()):
+    """The class that a file's folder names: the first one, or the one below a subset's."""
+    first, _, rest = name.partition("/")
+    label, slash, _ = (rest if first in above else name).partition("/")
     bad = any(character in label for character in FORBIDDEN_IN_CLASS) or _unencodable(label)
     return label if slash and not bad else None
 
@@ -154,7 +189,7 @@ def _unfit(name, label, names):
     if "/" not in name:
         return "no class: the file is not in the folder of a class; move it into one, or remove it"
     if label is None:
-        folder = name.partition("/")[0]
+        folder = name.rpartition("/")[0]
         return f"bad name: {folder!r} holds a character that a class name cannot; rename the folder"
     if label not in names:
         return f"no class: {label!r} is not in the class file; add it there, or remove the folder"

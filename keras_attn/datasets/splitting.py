@@ -10,8 +10,8 @@ import typing
 from pathlib import Path
 
 from keras_attn.datasets import tables
-from keras_attn.datasets.assignment import assign, draw_groups, groups_per_class
-from keras_attn.datasets.catalog import official_key, read_official
+from keras_attn.datasets.assignment import assign, draw_groups, groups_per_class, hold_out
+from keras_attn.datasets.catalog import official_key, read_official, subsets_of_folders
 from keras_attn.datasets.tables import SUBSETS
 from keras_attn.errors import DataError, UsageError
 
@@ -75,8 +75,9 @@ def split(
 ) -> SplitSummary:
     """Assign each usable video to a subset, and write the split of a data folder.
 
-    Clips of one group and files of the same content stay together, and classes are spread evenly
-    over the subsets as far as the groups allow. Which groups go where is drawn at random:
+    Videos of ROOT/{train,val,test}/CLASS keep their subset, unless another split is asked for.
+    Otherwise clips of one group and files of the same content stay together, and classes are spread
+    evenly over the subsets as far as the groups allow. Which groups go where is drawn at random:
     DATA/split.csv is a function of the manifest, the arguments and `seed`.
 
     Args:
@@ -110,6 +111,8 @@ def split(
     _check(rows, level, force)
     if not 0 <= validation < 1:
         raise UsageError(f"`validation` must be a share from 0 to below 1, got {validation}")
+    asked = tuple(fractions) != _FRACTIONS or folds is not None or level == "clip"
+    by_folder = {} if asked else subsets_of_folders(rows)
     shares = _shares(fractions, folds)
     not_found, by = 0, {"group": "group", "clip": "clip, groups ignored"}[level]
     if official:
@@ -118,10 +121,12 @@ def split(
     elif train_groups is not None:
         subsets = _drawn(rows, train_groups, seed)
         by = f"{train_groups} groups of each class for training"
+    elif by_folder:
+        subsets, by = by_folder, "their folders"
     else:
         subsets = assign(rows, shares, seed, use_groups=level == "group")
-    if official or train_groups is not None:
-        subsets |= _held_out(rows, subsets, validation, seed)
+    if official or train_groups is not None or by_folder:
+        subsets |= hold_out(rows, subsets, validation, seed)
         shares = dict.fromkeys(SUBSETS, 0.0) | {name: 1.0 for name in set(subsets.values())}
     method = f"{by} (seed {seed})"
     tables.write_split(data, {row.id: subsets[row.id] for row in rows if row.id in subsets})
@@ -222,14 +227,6 @@ def _drawn(rows, train_groups, seed):
             "share videos or classes stay together: choose another"
         )
     return subsets
-
-
-def _held_out(rows, subsets, validation, seed):
-    """The subsets of the training videos, with a share of `validation` among them."""
-    train = [row for row in rows if subsets.get(row.id) == "train"]
-    if not validation:
-        return {}
-    return assign(train, {"train": 1 - validation, "validation": validation}, seed)
 
 
 def _summary(data, rows, subsets, shares, classes, method, not_found, force):

@@ -85,6 +85,17 @@ def test_every_file_of_a_folder_is_listed(folder):
         assert ";" in found[name].reason  # the remedy
 
 
+def test_folders_of_subsets_are_not_classes(folder):
+    files = {f"{above}/{name}/x.mp4": b"1" for above in ("train", "val") for name in ("A", "B")}
+    found = catalog.find_files(folder(files | {"Test/A/deep/y.mp4": b"2", "Test/.keep": b""}))
+    assert found.names == ["A", "B"]
+    assert {file.id: file.labels for file in found.files}["Test/A/deep/y.mp4"] == ("A",)
+    assert found.notes[0] == "Test, train, val are subsets, which split takes as they are"
+    # A class may be called so, where it is not above all others.
+    other = catalog.find_files(folder({"train/x.mp4": b"1", "test/y.mp4": b"2"}, "other"))
+    assert other.names == ["test", "train"] and not other.notes
+
+
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
     root = folder({"A/x.mp4": b"1", "B/y.mp4": b"2"})
     scandir = os.scandir

@@ -1,6 +1,7 @@
 """Splits: nothing of one source on both sides, classes everywhere, the same for the same seed."""
 
 import collections
+import dataclasses
 import itertools
 
 import pytest
@@ -45,6 +46,17 @@ def test_groups_stay_together_and_every_subset_has_every_class(seed, shape, data
     assert summary.problems == ()
     if shape[1] > 3:
         assert abs(summary.videos["train"] / len(rows) - 0.7) < 0.1
+
+
+def test_videos_in_folders_of_subsets_stay_there(data):
+    plain = [row(label, group, 1) for label in ("Run", "Jump") for group in range(6)]
+    above = itertools.cycle(["train", "val", "test"])
+    rows = [dataclasses.replace(one, id=f"{next(above)}/{one.id}") for one in plain]
+    summary = split(data(rows))
+    names = {"train": "train", "val": "validation", "test": "test"}
+    assert tables.read_split(data(rows)) == {one.id: names[one.id.split("/")[0]] for one in rows}
+    assert summary.method.startswith("their folders") and summary.problems == ()
+    assert set(split(data(rows), folds=2).videos) == {"0", "1"}
 
 
 def test_a_number_of_groups_of_each_class_is_drawn_for_training(data):
