@@ -56,10 +56,10 @@ def _is_whole(recipe, arguments):
 def _result(path, recipe, changes, row):
     place = path.relative_to(ROOT / "docs" / "results")
     # Streams were interrupted, so that their seconds say nothing; see docs/results.md.
-    seconds = None if place.stem == "streams" else _seconds(row)
+    seconds = None if place.stem == "streams" else row["seconds"]
     return {
         "recipe": recipe,
-        "data": place.with_suffix("").parts[0],
+        "data": place.parts[0],
         "changes": changes,
         "runs": row["runs"],
         "accuracy": round(row["accuracy"], 4),
@@ -68,11 +68,6 @@ def _result(path, recipe, changes, row):
         "memory_gib": row.get("memory"),
         "source": f"docs/results/{place.as_posix()}",
     }
-
-
-def _seconds(row):
-    """Of one run; the first table has the hours of all."""
-    return row["seconds"] if "seconds" in row else 3600 * row["hours"] / row["runs"]
 
 
 if __name__ == "__main__":
