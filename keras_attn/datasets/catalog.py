@@ -115,7 +115,7 @@ def _spelled(found, classes, merge):
         return found
     pairs = ", ".join(f"{name!r} and {spelled[name]!r}" for name in alike)
     if not merge:
-        note = f"classes differ only in blanks or case: {pairs}; merge them with --merge-names"
+        note = f"classes differ only in blanks or case: {pairs}; merge them with `merge_names`"
         return found._replace(notes=(*found.notes, note))
     files = [
         dataclasses.replace(file, labels=tuple(dict.fromkeys(spelled[x] for x in file.labels)))

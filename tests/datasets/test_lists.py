@@ -92,7 +92,7 @@ def test_names_that_differ_in_blanks_or_case_are_told_or_merged(tmp_path, folder
     found = catalog.find_files(tmp_path / "list.csv")
     assert found.names == ["Right", "left", "right"]
     assert found.notes == (
-        "classes differ only in blanks or case: 'right' and 'Right'; merge them with --merge-names",
+        "classes differ only in blanks or case: 'right' and 'Right'; merge them with `merge_names`",
     )
     merged = catalog.find_files(tmp_path / "list.csv", merge_names=True)
     assert merged.names == ["Right", "left"] and merged.notes[0].startswith("merged classes: ")
